@@ -1,0 +1,16 @@
+//! The rows, one module a table: what the columns are called and typed, nothing else. Only `store` imports this.
+//! Amounts are read as text on both databases: SQLite has no exact decimal, and a float would lose money.
+
+pub mod account;
+pub mod callback;
+pub mod cursor;
+pub mod customer;
+pub mod customer_reference;
+pub mod discrepancy;
+pub mod failure;
+pub mod journal;
+pub mod journal_head;
+pub mod merchant;
+pub mod payment;
+pub mod posting;
+pub mod redelivery;

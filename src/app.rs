@@ -1,0 +1,221 @@
+//! What lives as long as the process: the handles that handlers and workers share, the clock, and the tasks. The only
+//! place that asks what time it is or spawns; it knows no route and no worker, they are handed to it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, anyhow};
+use secrecy::ExposeSecret;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::booker::{self, Booker};
+use crate::config::{Settings, Token};
+use crate::domain::ids::MerchantId;
+use crate::metrics::Metrics;
+use crate::processor::signature::{Keyring, MerchantKeys};
+use crate::store::events::MerchantNames;
+use crate::store::{self, Db, micros, schema};
+
+/// Refused requests that are remembered, newest last.
+const REJECTIONS_KEPT: usize = 200;
+
+/// The shared handles.
+pub struct App {
+    pub settings: Settings,
+    pub tokens: Vec<Token>,
+    pub db: Db,
+    pub booker: Booker,
+    /// Every merchant the database knows, also those no longer configured.
+    pub names: MerchantNames,
+    pub keyring: Keyring,
+    pub metrics: Arc<Metrics>,
+    pub rejected: Rejected,
+    pub clock: fn() -> i64,
+    /// Cancelled when the process is asked to stop: readiness goes off and every wait ends.
+    pub stop: CancellationToken,
+}
+
+/// Microseconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "the one clock; everything else is given the time")]
+pub fn now_us() -> i64 {
+    micros(std::time::SystemTime::now())
+}
+
+impl App {
+    /// Connects to a migrated database and starts the booker in `tasks`.
+    pub async fn start(settings: Settings, tokens: Vec<Token>, tasks: &mut Tasks) -> anyhow::Result<Arc<Self>> {
+        let db = database(&settings).await?;
+        let names: Vec<_> = settings.merchants.iter().map(|merchant| merchant.name.clone()).collect();
+        let ids = store::merchants::ensure(&db, &names).await?;
+        let keys = settings.merchants.iter().zip(&ids).map(|(merchant, id)| MerchantKeys {
+            merchant: *id,
+            key: merchant.key.clone(),
+            secrets: std::iter::once(&merchant.secret).chain(&merchant.previous_secret).cloned().collect(),
+        });
+        let keyring = Keyring::try_new(keys)?;
+        let metrics = Arc::new(Metrics::default());
+        let (booker, desk) = booker::booker(booker::Parts {
+            db: db.clone(),
+            policies: policies(&settings, &ids),
+            queue: settings.limits.queue,
+            batch: settings.limits.batch,
+            metrics: Arc::clone(&metrics),
+            clock: now_us,
+        });
+        tasks.spawn("booker", async { Ok(desk.await) });
+        let names = store::merchants::all(&db).await?;
+        let (rejected, clock, stop) = (Rejected::default(), now_us, tasks.stop.clone());
+        Ok(Arc::new(Self { settings, tokens, db, booker, names, keyring, metrics, rejected, clock, stop }))
+    }
+
+    /// The name a merchant is known by.
+    pub fn merchant_name(&self, id: MerchantId) -> &str {
+        self.names.0.get(&id.0).map_or("?", String::as_str)
+    }
+}
+
+/// What each merchant chose.
+pub fn policies(settings: &Settings, ids: &[MerchantId]) -> HashMap<MerchantId, crate::domain::decide::Policy> {
+    ids.iter().zip(&settings.merchants).map(|(id, merchant)| (*id, merchant.policy)).collect()
+}
+
+/// Waits for the database as long as the settings allow, and refuses one whose schema is not this program's.
+pub async fn database(settings: &Settings) -> anyhow::Result<Db> {
+    let db = reach(settings).await?;
+    let missing = schema::missing(&db).await?;
+    if missing > 0 {
+        return Err(anyhow!("the database lacks {missing} migrations of this version: run `tallyhook migrate up` first"));
+    }
+    if schema::is_newer(&db).await? {
+        return Err(anyhow!("the database was migrated by a newer version of tallyhook: run that version instead"));
+    }
+    Ok(db)
+}
+
+/// Waits for the database as long as the settings allow.
+pub async fn reach(settings: &Settings) -> anyhow::Result<Db> {
+    let db = Db::lazy(settings.database.url.expose_secret(), settings.database.max_connections).await?;
+    let patience = std::time::Duration::from_secs(settings.database.connect_timeout_s);
+    let started = std::time::Instant::now();
+    let mut pause = std::time::Duration::from_millis(200);
+    loop {
+        let Err(error) = db.ping().await else { return Ok(db) };
+        if started.elapsed() >= patience {
+            let waited_s = patience.as_secs();
+            return Err(error).context(format!(
+                "the database did not answer within {waited_s} s: is it running, and is DATABASE_URL right?"
+            ));
+        }
+        tracing::warn!(error = &error as &dyn std::error::Error, "Waiting for the database");
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2).min(std::time::Duration::from_secs(2));
+    }
+}
+
+/// The tasks of the process. When one ends before it was told to, all stop, and the process says so.
+pub struct Tasks {
+    set: JoinSet<(&'static str, anyhow::Result<()>)>,
+    pub stop: CancellationToken,
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        Self { set: JoinSet::new(), stop: CancellationToken::new() }
+    }
+}
+
+impl Tasks {
+    /// Runs a task until it ends; by itself it should only do so once `stop` is cancelled.
+    pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        self.set.spawn(async move { (name, task.await) });
+    }
+
+    /// Waits for SIGTERM, SIGINT or the end of any task.
+    pub async fn until_stopped(&mut self) -> anyhow::Result<()> {
+        tokio::select! {
+            () = self.stop.cancelled() => Ok(()),
+            signal = signalled() => {
+                info!("Stopping on {}", signal?);
+                Ok(())
+            }
+            Some(ended) = self.set.join_next() => {
+                let (name, result) = ended.map_err(|panic| anyhow!(panic).context("a task panicked"))?;
+                Err(result.err().unwrap_or_else(|| anyhow!("it ended by itself")).context(format!("the {name} stopped")))
+            }
+        }
+    }
+
+    /// Waits for what is left to end, no longer than `patience`.
+    pub async fn drain(mut self, patience: std::time::Duration) -> anyhow::Result<()> {
+        let all = async {
+            let mut first = Ok(());
+            while let Some(ended) = self.set.join_next().await {
+                let result = ended.map_err(anyhow::Error::from).and_then(|(name, result)| result.context(name));
+                if let Err(error) = &result {
+                    error!(error = format!("{error:#}"), "A task did not end well");
+                }
+                first = first.and(result);
+            }
+            first
+        };
+        tokio::time::timeout(patience, all).await.context("the tasks did not end in time")?
+    }
+}
+
+async fn signalled() -> std::io::Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+/// One request that was refused, for the operator's eyes: never its body, never a secret, never the signature.
+#[derive(Debug, Clone)]
+pub struct Rejection {
+    pub at_us: i64,
+    pub reason: &'static str,
+    /// The likely cause, where it was looked for.
+    pub cause: Option<&'static str>,
+    pub advice: Option<&'static str>,
+    pub peer: Option<String>,
+    pub bytes: usize,
+}
+
+/// The last refused requests of this process. Capped, in memory: refusing must never cost more than accepting.
+#[derive(Default)]
+pub struct Rejected {
+    last: Mutex<VecDeque<Rejection>>,
+    diagnosed: Mutex<(i64, u32)>,
+}
+
+impl Rejected {
+    /// Remembers a refusal and forgets the oldest.
+    pub fn add(&self, rejection: Rejection) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() >= REJECTIONS_KEPT {
+            last.pop_front();
+        }
+        last.push_back(rejection);
+    }
+
+    /// Newest first.
+    pub fn entries(&self) -> Vec<Rejection> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().cloned().collect()
+    }
+
+    /// Whether there is time to look for the likely cause: it costs dozens of HMACs, so at most 20 times a second.
+    pub fn may_diagnose(&self, now_us: i64) -> bool {
+        let mut diagnosed = self.diagnosed.lock().unwrap_or_else(PoisonError::into_inner);
+        let second = now_us.div_euclid(1_000_000);
+        if diagnosed.0 != second {
+            *diagnosed = (second, 0);
+        }
+        diagnosed.1 = diagnosed.1.saturating_add(1);
+        diagnosed.1 <= 20
+    }
+}

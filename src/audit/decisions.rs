@@ -1,0 +1,218 @@
+//! The first half of the audit: each body's proof, and each decision made again in the order they were made.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use sha2::{Digest, Sha256};
+
+use super::Report;
+use crate::domain::callback::{Callback, fingerprint};
+use crate::domain::customer::{Owner, identify, references};
+use crate::domain::decide::{Decision, Known, NewEntry, Policy, UnknownCustomer, decide};
+use crate::domain::ids::{CustomerId, PaymentId};
+use crate::domain::journal::Effect;
+use crate::domain::payment::Payment;
+use crate::domain::reason::Reason;
+use crate::processor::signature::Keyring;
+use crate::processor::wire;
+use crate::store::booking::State;
+use crate::store::proof::Stored;
+
+/// What one body proves by itself.
+pub(super) enum Reading {
+    Pruned,
+    Wrong(&'static str),
+    Read(Box<Callback>),
+}
+
+impl Reading {
+    pub(super) fn of(stored: &Stored, keyring: &Keyring) -> Self {
+        let Some(body) = &stored.body else { return Self::Pruned };
+        if Sha256::digest(body).as_slice() != stored.digest {
+            return Self::Wrong("its body does not have its digest");
+        }
+        if !keyring.signed_by(stored.merchant, &stored.signature, body) {
+            return Self::Wrong(
+                "its signature fits none of the merchant's secrets (a secret that was retired since can be given \
+                 as the previous one)",
+            );
+        }
+        Self::Read(Box::new(wire::read(body)))
+    }
+}
+
+/// What the journal must hold at a position.
+pub(super) struct Expected {
+    pub callback: i64,
+    pub customer: Option<CustomerId>,
+    /// Of the entry's money: see [`money_digest`].
+    pub money: u64,
+}
+
+/// The state of every payment as the decisions are made again.
+pub(super) struct Decisions {
+    references: HashMap<u64, i64>,
+    payments: HashMap<u64, Payment>,
+    twins: HashMap<(i16, i64), u64>,
+    /// Callbacks that were decided again later: they wait for their turn.
+    late: HashSet<i64>,
+    waiting: BTreeMap<i64, (Stored, Reading)>,
+    pub expected: HashMap<i64, Expected>,
+}
+
+impl Decisions {
+    pub(super) fn new(references: Vec<(i16, i16, String, i64)>, turns: &[(i64, i64)]) -> Self {
+        let references =
+            references.into_iter().map(|(merchant, kind, value, id)| (digest(&(merchant, kind, &value)), id)).collect();
+        // Ids and turns ascend together, except where a callback got a later turn.
+        let mut least = i64::MAX;
+        let mut late = HashSet::new();
+        for (id, turn) in turns.iter().rev() {
+            if *turn > least {
+                late.insert(*id);
+            }
+            least = least.min(*turn);
+        }
+        Self {
+            references,
+            payments: HashMap::new(),
+            twins: HashMap::new(),
+            late,
+            waiting: BTreeMap::new(),
+            expected: HashMap::new(),
+        }
+    }
+
+    /// The next callback in the order of ids.
+    pub(super) fn take(&mut self, stored: Stored, reading: Reading, report: &mut Report) {
+        if self.late.contains(&stored.id) {
+            self.waiting.insert(stored.turn, (stored, reading));
+            return;
+        }
+        while let Some(entry) = self.waiting.first_entry().filter(|entry| *entry.key() < stored.turn) {
+            let (stored, reading) = entry.remove();
+            self.judge(&stored, &reading, report);
+        }
+        self.judge(&stored, &reading, report);
+    }
+
+    pub(super) fn finish(&mut self, report: &mut Report) {
+        while let Some((_, (stored, reading))) = self.waiting.pop_first() {
+            self.judge(&stored, &reading, report);
+        }
+    }
+
+    fn judge(&mut self, stored: &Stored, reading: &Reading, report: &mut Report) {
+        let callback = match reading {
+            Reading::Pruned => {
+                report.pruned = report.pruned.saturating_add(1);
+                return;
+            }
+            Reading::Wrong(what) => return report.differs(format!("callback {}: {what}", stored.id)),
+            Reading::Read(callback) => callback,
+        };
+        let head = &callback.head;
+        let columns = (&stored.ext_id, &stored.foreign_id, &stored.end_user_reference);
+        if columns != (&head.payment_id, &head.foreign_id, &head.end_user_reference) {
+            return report.differs(format!("callback {}: its columns are not what its body says", stored.id));
+        }
+        // Failed ones have no effect yet; a balance limit depends on the balances, which the second half derives.
+        if stored.state == State::Failed || stored.reason == Some(Reason::BalanceLimit) {
+            return;
+        }
+        let (decision, owner) = self.decide(stored, callback);
+        if recorded(&decision) != (stored.state, stored.reason) {
+            let (state, reason) = recorded(&decision);
+            let word = |reason: Option<Reason>| reason.map_or("-", Reason::word);
+            report.differs(format!(
+                "callback {}: stored as {} ({}), derived as {} ({})",
+                stored.id,
+                stored.state.word(),
+                word(stored.reason),
+                state.word(),
+                word(reason)
+            ));
+        }
+        if let Decision::Apply(applied) = decision {
+            self.apply(stored, callback, applied, owner);
+        }
+    }
+
+    fn decide(&self, stored: &Stored, callback: &Callback) -> (Decision, Owner) {
+        let mut policy = Policy::from_code(stored.policy);
+        let mut owner = identify(references(&callback.head).map(|(kind, value)| {
+            self.references.get(&digest(&(stored.merchant.0, kind.code(), value))).map(|id| CustomerId(*id))
+        }));
+        match stored.reason {
+            // What was unknown then may be known by now.
+            Some(Reason::CustomerUnknown | Reason::UnknownCustomer) => {
+                owner = match owner {
+                    Owner::Known(_) | Owner::Unknown => Owner::Unknown,
+                    Owner::Contradictory | Owner::Missing => owner,
+                };
+                policy.unknown_customer = UnknownCustomer::Suspense;
+            }
+            // The limit is not kept; that there is a score is.
+            Some(Reason::RiskScore) => policy.risk_limit = crate::domain::amount::Amount::from_units(-1),
+            Some(_) | None => {}
+        }
+        let key = payment_key(stored, callback);
+        let twin = fingerprint(callback).and_then(|print| self.twins.get(&(stored.merchant.0, print)));
+        let known = Known {
+            payment: self.payments.get(&key),
+            owner,
+            policy,
+            has_twin: twin.is_some_and(|twin| *twin != key),
+        };
+        (decide(callback, &known), owner)
+    }
+
+    fn apply(&mut self, stored: &Stored, callback: &Callback, applied: crate::domain::decide::Applied, owner: Owner) {
+        let key = payment_key(stored, callback);
+        let customer = match owner {
+            Owner::Known(id) => Some(id),
+            Owner::Unknown | Owner::Contradictory | Owner::Missing => None,
+        };
+        let payment = PaymentId(stored.payment.unwrap_or_default());
+        self.payments.insert(key, Payment { id: payment, status: applied.status, facts: applied.facts, customer });
+        let Some(entry) = applied.entry else { return };
+        if matches!(entry.effect, Effect::Credited | Effect::Suspended) {
+            self.twins.extend(fingerprint(callback).map(|print| ((stored.merchant.0, print), key)));
+        }
+        // The released entry, if there is one, stands before the callback's own.
+        let position = stored.position.saturating_add(i64::from(stored.entries.saturating_sub(1)));
+        let customer = customer.filter(|_| entry.touches_customer());
+        let expected = Expected { callback: stored.id, customer, money: money_digest(&entry) };
+        self.expected.insert(position, expected);
+    }
+}
+
+/// How a decision is recorded with its callback.
+fn recorded(decision: &Decision) -> (State, Option<Reason>) {
+    match decision {
+        Decision::Apply(applied) => (State::Booked, applied.entry.as_ref().and_then(|entry| entry.suspended)),
+        Decision::Ignore(reason) => (State::Ignored, Some(*reason)),
+        Decision::Hold(reason) => (State::Held, Some(*reason)),
+    }
+}
+
+fn payment_key(stored: &Stored, callback: &Callback) -> u64 {
+    digest(&(stored.merchant.0, callback.head.family().code(), &callback.head.payment_id))
+}
+
+/// What an entry says and moves, by kinds of account.
+pub(super) fn money_digest(entry: &NewEntry) -> u64 {
+    let postings: Vec<_> = entry
+        .postings
+        .iter()
+        .map(|posting| (posting.debit.code(), posting.credit.code(), posting.currency.as_str(), posting.amount))
+        .collect();
+    digest(&(entry.event.code(), entry.effect.code(), entry.currency.as_deref(), entry.amount, entry.fee, postings))
+}
+
+pub(super) fn digest(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+

@@ -1,0 +1,71 @@
+//! A callback on its way to the booker: verified bytes with what was read from them. Made on the caller's thread,
+//! so that the one writer only decides and writes.
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::callback::{Callback, fingerprint};
+use crate::domain::ids::MerchantId;
+use crate::processor::wire;
+use crate::store::booking::{Arrival, Key};
+
+/// One verified body.
+#[derive(Debug)]
+pub struct Incoming {
+    pub merchant: MerchantId,
+    pub signature: [u8; 64],
+    /// The headers worth keeping, as JSON.
+    pub headers: String,
+    pub body: Vec<u8>,
+    pub received_us: i64,
+    pub callback: Callback,
+    digest: [u8; 32],
+    locality: i64,
+    fingerprint: Option<i64>,
+}
+
+impl Incoming {
+    /// Reads the body. Never fails: what can't be read is held.
+    pub fn new(merchant: MerchantId, signature: [u8; 64], headers: String, body: Vec<u8>, received_us: i64) -> Self {
+        let callback = wire::read(&body);
+        let digest: [u8; 32] = Sha256::digest(&body).into();
+        let locality = locality(callback.head.payment_id.as_deref(), &digest);
+        let fingerprint = fingerprint(&callback);
+        Self { merchant, signature, headers, body, received_us, callback, digest, locality, fingerprint }
+    }
+
+    pub(super) fn key(&self) -> Key<'_> {
+        let head = &self.callback.head;
+        Key {
+            merchant: self.merchant,
+            locality: self.locality,
+            digest: &self.digest,
+            family: head.family(),
+            ext_id: head.payment_id.as_deref(),
+            fingerprint: self.fingerprint,
+        }
+    }
+
+    pub(super) fn arrival(&self) -> Arrival<'_> {
+        Arrival {
+            merchant: self.merchant,
+            locality: self.locality,
+            digest: &self.digest,
+            signature: &self.signature,
+            head: &self.callback.head,
+            headers: &self.headers,
+            body: &self.body,
+            received_us: self.received_us,
+        }
+    }
+
+    pub(super) fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+}
+
+/// A number that keeps callbacks of neighbouring payments together in the index that recognises repeats: the payment's
+/// id where it is a number, which ascends as the processor gives them out; otherwise a part of the digest, below zero.
+fn locality(payment_id: Option<&str>, digest: &[u8; 32]) -> i64 {
+    let by_id = payment_id.and_then(|id| id.parse::<i64>().ok()).filter(|id| *id >= 0);
+    by_id.unwrap_or_else(|| digest.first_chunk().map_or(-1, |head| i64::from_be_bytes(*head) | i64::MIN))
+}

@@ -1,0 +1,477 @@
+//! Turns a batch into rows, in memory: decides each member in order, gives out ids from the head, moves balances and
+//! chains the journal. Pure but for what `mod.rs` loads between its two halves: `decide_all`, then `settle_all`.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Incoming;
+use crate::domain::account::AccountKind;
+use crate::domain::amount::Amount;
+use crate::domain::customer::{Owner, identify, references};
+use crate::domain::decide::{Applied, Decision, Known, NewEntry, Policy, decide};
+use crate::domain::event::EventType;
+use crate::domain::ids::{AccountId, CallbackId, CustomerId, MerchantId, PaymentId};
+use crate::domain::journal::{Booked, Effect, Entry, chain};
+use crate::domain::payment::{Family, Payment};
+use crate::domain::reason::Reason;
+use crate::store::booking::{
+    AccountKey, DiscrepancyRow, Found, Head, PaymentRow, ReferenceKey, Standing, State, Verdict, Writes,
+};
+
+/// A member of a batch: a new body, or one that is stored and decided anew.
+#[derive(Clone, Copy)]
+pub(super) struct Member<'a> {
+    pub incoming: &'a Incoming,
+    pub standing: Option<Standing>,
+    pub policy: Policy,
+    /// Set instead of deciding: booking it was tried and refused.
+    pub forced: Option<Forced>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Forced {
+    Hold(Reason),
+    Fail,
+}
+
+/// What became of a member.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub id: CallbackId,
+    pub state: State,
+    pub reason: Option<Reason>,
+    pub is_duplicate: bool,
+    /// Set when a stored callback stands as it stood.
+    pub is_unchanged: bool,
+    pub entry: Option<NewEntry>,
+    pub customer: Option<CustomerId>,
+}
+
+/// A balance would leave the bound: this member must be held.
+pub(super) struct BalanceLimit(pub usize);
+
+/// An entry decided on, before its accounts are known.
+struct Pending<'a> {
+    member: usize,
+    event: EventType,
+    effect: Effect,
+    subject: i64,
+    callback: CallbackId,
+    payment: Option<PaymentId>,
+    customer: Option<CustomerId>,
+    reason: Option<Reason>,
+    new: Option<NewEntry>,
+    incoming: &'a Incoming,
+}
+
+pub(super) struct Plan<'a> {
+    pub head: Head,
+    pub writes: Writes<'a>,
+    pub outcomes: Vec<Outcome>,
+    /// References this batch gave to customers.
+    pub learned: HashMap<ReferenceKey, CustomerId>,
+    /// Every account this batch touched, with its balance afterwards.
+    pub accounts: HashMap<AccountKey, (AccountId, Amount)>,
+    payments: HashMap<(MerchantId, Family, &'a str), usize>,
+    seen: HashMap<(MerchantId, [u8; 32]), (CallbackId, State)>,
+    fingerprints: HashSet<(MerchantId, i64)>,
+    pending: Vec<Pending<'a>>,
+    accounts_before: i64,
+    /// References that were known before this batch.
+    known: &'a HashMap<ReferenceKey, CustomerId>,
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn new(head: Head, now_us: i64, known: &'a HashMap<ReferenceKey, CustomerId>) -> Self {
+        let writes = Writes { now_us, released_before: head.position, ..Writes::default() };
+        Self {
+            head,
+            writes,
+            outcomes: Vec::new(),
+            learned: HashMap::new(),
+            accounts: HashMap::new(),
+            payments: HashMap::new(),
+            seen: HashMap::new(),
+            fingerprints: HashSet::new(),
+            pending: Vec::new(),
+            accounts_before: head.account,
+            known,
+        }
+    }
+
+    /// The first half: a verdict for each member.
+    pub(super) fn decide_all(&mut self, members: &[Member<'a>], found: &[Found]) {
+        for (index, (member, found)) in members.iter().zip(found).enumerate() {
+            let outcome = match self.unchanged(member, found) {
+                Some(outcome) => outcome,
+                None => self.decide_one(index, member, found),
+            };
+            self.outcomes.push(outcome);
+        }
+    }
+
+    /// A body that is stored already is another delivery; a stored one that is booked or ignored stays so.
+    fn unchanged(&mut self, member: &Member<'a>, found: &Found) -> Option<Outcome> {
+        let (id, state, is_duplicate) = match member.standing {
+            Some(standing) if matches!(standing.state, State::Booked | State::Ignored) => {
+                (standing.id, standing.state, false)
+            }
+            Some(_) => return None,
+            None => match (found.callback, self.seen.get(&(member.incoming.merchant, member.incoming.digest()))) {
+                (Some(id), _) => (id, State::Booked, true),
+                (None, Some((id, state))) => (*id, *state, true),
+                (None, None) => return None,
+            },
+        };
+        if is_duplicate {
+            self.writes.redeliveries.push(id);
+        }
+        Some(Outcome { id, state, reason: None, is_duplicate, is_unchanged: true, entry: None, customer: None })
+    }
+
+    fn decide_one(&mut self, index: usize, member: &Member<'a>, found: &Found) -> Outcome {
+        let incoming = member.incoming;
+        let callback = &incoming.callback;
+        let payment = self.payment(incoming).or_else(|| found.payment.clone());
+        let owner = identify(references(&callback.head).map(|(kind, value)| {
+            let key = ReferenceKey { merchant: incoming.merchant, kind, value: value.to_owned() };
+            self.learned.get(&key).or_else(|| self.known.get(&key)).copied()
+        }));
+        let is_twin_here =
+            incoming.key().fingerprint.is_some_and(|print| self.fingerprints.contains(&(incoming.merchant, print)));
+        let has_twin = found.has_twin || is_twin_here;
+        let known = Known { payment: payment.as_ref(), owner, policy: member.policy, has_twin };
+        let decision = match member.forced {
+            Some(Forced::Hold(reason)) => Decision::Hold(reason),
+            Some(Forced::Fail) => return self.fail(member),
+            None => decide(callback, &known),
+        };
+        let customer = match owner {
+            Owner::Known(id) => Some(id),
+            Owner::Unknown | Owner::Contradictory | Owner::Missing => None,
+        };
+        match decision {
+            Decision::Apply(applied) => self.apply(index, member, applied, payment, owner),
+            Decision::Ignore(reason) => {
+                let id = payment.map(|payment| payment.id);
+                self.conclude(index, member, State::Ignored, Some(reason), id, customer)
+            }
+            Decision::Hold(reason) => {
+                let id = payment.map(|payment| payment.id);
+                self.conclude(index, member, State::Held, Some(reason), id, customer)
+            }
+        }
+    }
+
+    /// The payment as this batch has left it so far.
+    fn payment(&self, incoming: &Incoming) -> Option<Payment> {
+        let key = incoming.key();
+        let row = self.writes.payments.get(*self.payments.get(&(key.merchant, key.family, key.ext_id?))?)?;
+        Some(Payment { id: row.id, status: row.status, facts: row.facts, customer: row.customer })
+    }
+
+    fn apply(
+        &mut self,
+        index: usize,
+        member: &Member<'a>,
+        applied: Applied,
+        payment: Option<Payment>,
+        owner: Owner,
+    ) -> Outcome {
+        let incoming = member.incoming;
+        let touches = applied.entry.as_ref().is_some_and(NewEntry::touches_customer);
+        let customer = match owner {
+            Owner::Known(id) => {
+                if touches {
+                    self.attach(incoming, id);
+                }
+                Some(id)
+            }
+            Owner::Unknown if touches => Some(self.open(incoming)),
+            Owner::Unknown | Owner::Contradictory | Owner::Missing => None,
+        };
+        let suspended = applied.entry.as_ref().and_then(|entry| entry.suspended);
+        let customer = customer.filter(|_| suspended.is_none());
+        let id = self.keep_payment(incoming, &applied, payment, customer);
+        let outcome = self.conclude(index, member, State::Booked, suspended, Some(id), customer);
+        let Some(entry) = applied.entry else { return outcome };
+        self.pending.push(Pending {
+            member: index,
+            event: entry.event,
+            effect: entry.effect,
+            subject: id.0,
+            callback: outcome.id,
+            payment: Some(id),
+            customer,
+            reason: suspended,
+            new: Some(entry.clone()),
+            incoming,
+        });
+        Outcome { entry: Some(entry), ..outcome }
+    }
+
+    fn keep_payment(
+        &mut self,
+        incoming: &'a Incoming,
+        applied: &Applied,
+        payment: Option<Payment>,
+        customer: Option<CustomerId>,
+    ) -> PaymentId {
+        let key = incoming.key();
+        let is_new = payment.is_none();
+        let id = payment.map_or_else(|| PaymentId(next(&mut self.head.payment)), |payment| payment.id);
+        let is_income = applied.entry.as_ref().is_some_and(|e| matches!(e.effect, Effect::Credited | Effect::Suspended));
+        let fingerprint = key.fingerprint.filter(|_| is_income);
+        self.fingerprints.extend(fingerprint.map(|print| (incoming.merchant, print)));
+        let ext_id = key.ext_id.unwrap_or_default();
+        let row = PaymentRow {
+            id,
+            merchant: incoming.merchant,
+            family: key.family,
+            ext_id: ext_id.to_owned(),
+            status: applied.status,
+            facts: applied.facts,
+            fingerprint,
+            customer,
+            is_new,
+        };
+        match self.payments.get(&(incoming.merchant, key.family, ext_id)) {
+            Some(place) => {
+                if let Some(kept) = self.writes.payments.get_mut(*place) {
+                    *kept = row;
+                }
+            }
+            None => {
+                self.payments.insert((incoming.merchant, key.family, ext_id), self.writes.payments.len());
+                self.writes.payments.push(row);
+            }
+        }
+        id
+    }
+
+    /// References that are new beside a known one belong to the same customer from now on.
+    fn attach(&mut self, incoming: &Incoming, id: CustomerId) {
+        for (kind, value) in references(&incoming.callback.head) {
+            let key = ReferenceKey { merchant: incoming.merchant, kind, value: value.to_owned() };
+            if !self.known.contains_key(&key) && !self.learned.contains_key(&key) {
+                self.writes.references.push((key.clone(), id));
+                self.learned.insert(key, id);
+            }
+        }
+    }
+
+    fn open(&mut self, incoming: &Incoming) -> CustomerId {
+        let id = CustomerId(next(&mut self.head.customer));
+        let name = references(&incoming.callback.head).next().map(|(_, value)| value.to_owned());
+        self.writes.customers.push((id, incoming.merchant, name.unwrap_or_default()));
+        self.attach(incoming, id);
+        id
+    }
+
+    /// The row of the verdict, and the entries that holding or releasing it brings.
+    fn conclude(
+        &mut self,
+        index: usize,
+        member: &Member<'a>,
+        state: State,
+        reason: Option<Reason>,
+        payment: Option<PaymentId>,
+        customer: Option<CustomerId>,
+    ) -> Outcome {
+        let incoming = member.incoming;
+        let was = member.standing.map(|standing| standing.state);
+        let id = self.stand(member, state, reason, payment, customer);
+        let turned = match (was, state) {
+            (Some(State::Held), State::Held) | (None | Some(State::Failed), State::Booked | State::Ignored) => None,
+            (_, State::Held) => Some((EventType::PaymentHeld, Effect::Held)),
+            (Some(State::Held), _) => Some((EventType::DiscrepancyResolved, Effect::Released)),
+            (_, State::Booked | State::Ignored | State::Failed) => None,
+        };
+        if let Some((event, effect)) = turned {
+            if effect == Effect::Released {
+                self.writes.released.push(id);
+            }
+            self.pending.push(Pending {
+                member: index,
+                event,
+                effect,
+                subject: id.0,
+                callback: id,
+                payment,
+                customer,
+                reason,
+                new: None,
+                incoming,
+            });
+        }
+        Outcome { id, state, reason, is_duplicate: false, is_unchanged: was == Some(state), entry: None, customer }
+    }
+
+    /// Kept without a decision: the worker tries again.
+    fn fail(&mut self, member: &Member<'a>) -> Outcome {
+        let (state, reason) = (State::Failed, Some(Reason::BookingFailed));
+        let id = self.stand(member, state, reason, None, None);
+        Outcome { id, state, reason, is_duplicate: false, is_unchanged: false, entry: None, customer: None }
+    }
+
+    fn stand(
+        &mut self,
+        member: &Member<'a>,
+        state: State,
+        reason: Option<Reason>,
+        payment: Option<PaymentId>,
+        customer: Option<CustomerId>,
+    ) -> CallbackId {
+        let incoming = member.incoming;
+        let id = member.standing.map_or_else(|| CallbackId(next(&mut self.head.callback)), |standing| standing.id);
+        let detail = incoming.callback.terms.as_ref().err().map(|unclear| unclear.detail.clone());
+        let verdict = Verdict {
+            id,
+            state,
+            reason,
+            detail,
+            policy: member.policy.code(),
+            entries: 0,
+            position: 0,
+            turn: next(&mut self.head.turn),
+            payment,
+            customer,
+            decided_us: self.writes.now_us,
+        };
+        if member.standing.is_some() {
+            self.writes.verdicts.push(verdict);
+        } else {
+            self.seen.insert((incoming.merchant, incoming.digest()), (id, state));
+            self.writes.arrivals.push((incoming.arrival(), verdict));
+        }
+        id
+    }
+
+    /// The accounts that the decided entries move money between.
+    pub(super) fn touched(&self) -> HashSet<AccountKey> {
+        self.pending.iter().flat_map(|pending| legs(pending).map(|(debit, credit, _)| [debit, credit])).flatten().collect()
+    }
+
+    /// The second half: moves the balances, gives out positions, chains the hashes.
+    pub(super) fn settle_all(&mut self) -> Result<(), BalanceLimit> {
+        for pending in std::mem::take(&mut self.pending) {
+            let postings = self.move_money(&pending).ok_or(BalanceLimit(pending.member))?;
+            let entry = self.entry(&pending, postings);
+            self.opens_discrepancy(&entry);
+            self.note_position(&entry);
+            self.head.hash = chain(&self.head.hash, &entry, &pending.incoming.digest());
+            self.writes.entries.push((entry, self.head.hash));
+        }
+        self.keep_accounts();
+        Ok(())
+    }
+
+    fn move_money(&mut self, pending: &Pending<'_>) -> Option<Vec<Booked>> {
+        let mut booked = Vec::new();
+        for (debit, credit, amount) in legs(pending) {
+            let debit = self.change(debit, amount, true)?;
+            let credit = self.change(credit, amount, false)?;
+            booked.push(Booked { debit, credit, amount });
+        }
+        Some(booked)
+    }
+
+    fn change(&mut self, key: AccountKey, amount: Amount, is_debit: bool) -> Option<AccountId> {
+        let grows = key.kind.grows_by_debit() == is_debit;
+        let head = &mut self.head;
+        let (id, balance) =
+            self.accounts.entry(key).or_insert_with(|| (AccountId(next(&mut head.account)), Amount::ZERO));
+        *balance = if grows { balance.checked_add(amount)? } else { balance.checked_sub(amount)? };
+        Some(*id)
+    }
+
+    fn entry(&mut self, pending: &Pending<'_>, postings: Vec<Booked>) -> Entry {
+        let new = pending.new.as_ref();
+        let currency = new.and_then(|new| new.currency.clone());
+        let balance_after = new.filter(|new| new.touches_customer()).and_then(|new| {
+            let key = AccountKey {
+                merchant: pending.incoming.merchant,
+                kind: AccountKind::Available,
+                customer: pending.customer,
+                currency: new.currency.clone()?,
+            };
+            self.accounts.get(&key).map(|(_, balance)| *balance)
+        });
+        Entry {
+            position: next(&mut self.head.position),
+            event: pending.event,
+            merchant: pending.incoming.merchant,
+            subject: pending.subject,
+            effect: pending.effect,
+            callback: pending.callback,
+            payment: pending.payment,
+            customer: pending.customer,
+            currency,
+            amount: new.and_then(|new| new.amount),
+            fee: new.and_then(|new| new.fee),
+            balance_after,
+            reason: pending.reason,
+            at_us: self.writes.now_us,
+            postings,
+        }
+    }
+
+    fn opens_discrepancy(&mut self, entry: &Entry) {
+        let Some(reason) = entry.reason.filter(|_| matches!(entry.effect, Effect::Held | Effect::Suspended)) else {
+            return;
+        };
+        self.writes.discrepancies.push(DiscrepancyRow {
+            position: entry.position,
+            merchant: entry.merchant,
+            reason,
+            callback: entry.callback,
+            payment: entry.payment,
+            opened_us: entry.at_us,
+        });
+    }
+
+    /// The verdict's row tells where its entries begin and how many they are. New callbacks are numbered in the order
+    /// of their rows, so the row is found by its number.
+    fn note_position(&mut self, entry: &Entry) {
+        let id = entry.callback;
+        let first = self.writes.arrivals.first().map(|(_, verdict)| verdict.id.0);
+        let place = first.and_then(|first| usize::try_from(id.0.checked_sub(first)?).ok());
+        let arrived = place.and_then(|place| self.writes.arrivals.get_mut(place)).map(|(_, verdict)| verdict);
+        let decided = self.writes.verdicts.iter_mut().find(|verdict| verdict.id == id);
+        if let Some(verdict) = decided.or(arrived) {
+            if verdict.entries == 0 {
+                verdict.position = entry.position;
+            }
+            verdict.entries = verdict.entries.saturating_add(1);
+        }
+    }
+
+    fn keep_accounts(&mut self) {
+        let before = self.accounts_before;
+        for (key, (id, balance)) in &self.accounts {
+            if id.0 > before {
+                self.writes.new_accounts.push((*id, key.clone(), *balance));
+            } else {
+                self.writes.balances.push((*id, *balance));
+            }
+        }
+    }
+}
+
+/// The accounts of an entry's postings, with those of its customer where a kind is the customer's.
+fn legs<'p>(pending: &'p Pending<'_>) -> impl Iterator<Item = (AccountKey, AccountKey, Amount)> + 'p {
+    let merchant = pending.incoming.merchant;
+    let account = move |kind: AccountKind, currency: &str| AccountKey {
+        merchant,
+        kind,
+        customer: pending.customer.filter(|_| kind.is_customers()),
+        currency: currency.to_owned(),
+    };
+    pending.new.iter().flat_map(|new| &new.postings).map(move |posting| {
+        (account(posting.debit, &posting.currency), account(posting.credit, &posting.currency), posting.amount)
+    })
+}
+
+fn next(counter: &mut i64) -> i64 {
+    *counter = counter.checked_add(1).expect("a journal does not reach 2^63 entries");
+    *counter
+}

@@ -1,0 +1,90 @@
+//! The command line: one file for each family of verbs. Exit codes: 0 fine, 1 failed, 2 usage or settings,
+//! 3 not found, 4 a check says no.
+
+pub mod completions;
+pub mod config_cmd;
+pub mod demo;
+pub mod healthcheck;
+pub mod migrate;
+pub mod output;
+pub mod send;
+pub mod serve;
+pub mod sign;
+
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::{Faults, Sources, pair};
+
+/// Every AlphaPo callback, credited exactly once.
+#[derive(Parser)]
+#[command(name = "tallyhook", version, about, arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    /// Settings file instead of ./tallyhook.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Overrides one setting, as in --set limits.batch=256
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Receive, book and publish: everything in one process
+    Serve(serve::Args),
+    /// A running example: SQLite in a temporary folder, keys made on the spot, steady sample traffic
+    Demo(demo::Args),
+    /// The database's schema
+    #[command(subcommand)]
+    Migrate(migrate::Command),
+    /// The settings
+    #[command(subcommand)]
+    Config(config_cmd::Command),
+    /// Prints the headers that sign a body
+    Sign(sign::SignArgs),
+    /// Checks a signature; exit 4 and the likely cause when it is wrong
+    Verify(sign::VerifyArgs),
+    /// Signs bodies and posts them to a running instance
+    Send(send::Args),
+    /// Asks a running instance whether it is ready
+    Healthcheck(healthcheck::Args),
+    /// Completions for a shell
+    Completions(completions::Args),
+}
+
+/// Runs the command line of this process.
+pub async fn run() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            let is_help = !usage.use_stderr();
+            let printed = usage.print();
+            return if is_help && printed.is_ok() { 0 } else { 2 };
+        }
+    };
+    let sources = Sources::from_process(cli.config, cli.set);
+    match Box::pin(dispatch(cli.command, sources)).await {
+        Ok(code) => code,
+        Err(error) => {
+            output::tell(&format!("tallyhook: {error:#}"));
+            if error.is::<Faults>() || error.is::<output::Usage>() { 2 } else { 1 }
+        }
+    }
+}
+
+async fn dispatch(command: Command, sources: Sources) -> anyhow::Result<u8> {
+    match command {
+        Command::Serve(args) => serve::run(args, sources).await,
+        Command::Demo(args) => demo::run(args, sources).await,
+        Command::Migrate(command) => migrate::run(command, &sources).await,
+        Command::Config(command) => config_cmd::run(command, &sources),
+        Command::Sign(args) => sign::run_sign(args, &sources).await,
+        Command::Verify(args) => sign::run_verify(args, &sources).await,
+        Command::Send(args) => send::run(args, &sources).await,
+        Command::Healthcheck(args) => healthcheck::run(args, &sources).await,
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+    }
+}

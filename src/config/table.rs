@@ -1,0 +1,127 @@
+//! Every setting there is: key, default, secrecy and one line of explanation. `.env.example`, the refusal of unknown
+//! keys and `config show` follow this table. It never reads a value.
+
+/// The prefix of environment variables.
+pub const PREFIX: &str = "TALLYHOOK_";
+/// Second names, for the variables that every platform sets.
+pub const ALIASES: [(&str, &str); 2] = [("DATABASE_URL", "database.url"), ("AMQP_URL", "broker.url")];
+
+/// How much of a value may be shown, and whether it may stand in a file of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrecy {
+    Open,
+    /// A URL: its password is a secret. Also as `…_FILE`.
+    Url,
+    /// Never shown. Also as `…_FILE`.
+    Secret,
+}
+
+/// One line of the table. `<name>` in a key stands for a name that the deployment chooses.
+#[derive(Debug)]
+pub struct Setting {
+    pub key: &'static str,
+    /// `None`: nothing, unless it is given.
+    pub default: Option<&'static str>,
+    pub secrecy: Secrecy,
+    pub doc: &'static str,
+}
+
+const fn setting(key: &'static str, default: &'static str, doc: &'static str) -> Setting {
+    Setting { key, default: Some(default), secrecy: Secrecy::Open, doc }
+}
+
+const fn url(key: &'static str, default: &'static str, doc: &'static str) -> Setting {
+    Setting { key, default: Some(default), secrecy: Secrecy::Url, doc }
+}
+
+const fn secret(key: &'static str, doc: &'static str) -> Setting {
+    Setting { key, default: None, secrecy: Secrecy::Secret, doc }
+}
+
+const fn optional(key: &'static str, doc: &'static str) -> Setting {
+    Setting { key, default: None, secrecy: Secrecy::Open, doc }
+}
+
+/// All of them, grouped as in `.env.example`.
+pub static SETTINGS: [Setting; 28] = [
+    optional("merchants.<name>.key", "the key id that AlphaPo sends in X-Processing-Key"),
+    secret("merchants.<name>.secret", "the secret that belongs to the key, at least 12 characters"),
+    secret("merchants.<name>.previous_secret", "the secret before a rotation, accepted until this line is removed"),
+    setting("merchants.<name>.credit", "gross", "gross: the merchant bears the fees; net: the customer does"),
+    setting(
+        "merchants.<name>.unknown_customer",
+        "open",
+        "open: a first deposit opens the customer; suspense: it waits",
+    ),
+    optional("merchants.<name>.risk_limit", "deposits with a higher risk score go to suspense; a decimal number"),
+    secret("tokens.<name>.secret", "the bearer token, at least 12 characters"),
+    optional("tokens.<name>.role", "consumer, viewer, operator or approver; each may do what those before it may"),
+    setting("listen", "127.0.0.1:8080", "host:port for callbacks, /v1, /api/v2, /livez and /readyz"),
+    setting("admin_listen", "127.0.0.1:8081", "host:port for the admin page, /api, /metrics and /docs"),
+    url("database.url", "sqlite://tallyhook.db?mode=rwc", "sqlite://… or postgres://…; also as DATABASE_URL"),
+    setting("database.max_connections", "10", "connections to the database, at most"),
+    setting("database.connect_timeout_s", "30", "seconds for which the start keeps trying to reach the database"),
+    url("broker.url", "", "amqp:// or amqps://, several with commas; empty: events only over HTTP; also as AMQP_URL"),
+    setting("broker.declare", "true", "true: declare exchanges and queues at the start; false: they exist"),
+    setting("broker.mandatory", "*.credited.*", "routing keys, with commas, of events that a queue must take"),
+    setting("broker.window", "1000", "events sent ahead of the broker's confirms"),
+    setting("broker.delivery_limit", "20", "deliveries of a message before it goes to the dead-letter queue"),
+    setting("alphapo.base_url", "https://app.alphapo.net/api/v2", "where the processor's API is"),
+    setting("limits.body_bytes", "65536", "bytes of a request's body, at most"),
+    setting("limits.head_timeout_ms", "5000", "milliseconds for a request's head to arrive"),
+    setting("limits.body_timeout_ms", "10000", "milliseconds for a request's body to arrive"),
+    setting("limits.queue", "4096", "callbacks that may wait for the booker; beyond it the answer is 503"),
+    setting("limits.batch", "512", "callbacks booked in one transaction, at most"),
+    setting("limits.shutdown_s", "25", "seconds for a graceful stop"),
+    setting("limits.http_workers", "2", "threads that serve HTTP"),
+    setting("log.format", "auto", "json, text, or auto: text on a terminal, json elsewhere"),
+    setting("log.filter", "info", "what is logged, such as `info` or `warn,tallyhook=debug`"),
+];
+
+/// The line for a key such as `merchants.main.key`.
+pub fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| {
+        let mut names = key.split('.');
+        setting.key.split('.').all(|part| names.next().is_some_and(|name| part == "<name>" || part == name))
+            && names.next().is_none()
+    })
+}
+
+/// `limits.queue` as `TALLYHOOK_LIMITS__QUEUE`.
+pub fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
+}
+
+/// The known key that was probably meant.
+pub fn nearest(unknown: &str) -> Option<String> {
+    let group = ["merchants", "tokens"].into_iter().find(|group| unknown.starts_with(group));
+    let name = unknown.split('.').nth(1).filter(|_| group.is_some() && unknown.split('.').count() == 3);
+    let keys = SETTINGS.iter().map(|setting| setting.key.replace("<name>", name.unwrap_or("<name>")));
+    let stem = unknown.strip_suffix("_file").unwrap_or(unknown);
+    let (distance, key) = keys.map(|key| (distance(stem, &key), key)).min_by_key(|(distance, _)| *distance)?;
+    let is_near = distance <= unknown.len().div_euclid(3).max(2);
+    if is_near {
+        return Some(key);
+    }
+    group.map(|group| format!("{group}.<name>.{}", if group == "tokens" { "role" } else { "key" }))
+}
+
+/// How many characters must change to make one of the other (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (line, left) in from.chars().enumerate() {
+        let mut diagonal = line;
+        let mut before = line.saturating_add(1);
+        let mut cells = row.iter_mut();
+        if let Some(first) = cells.next() {
+            *first = before;
+        }
+        for (cell, right) in cells.zip(to.chars()) {
+            let replaced = diagonal.saturating_add(usize::from(left != right));
+            diagonal = *cell;
+            before = replaced.min(before.min(diagonal).saturating_add(1));
+            *cell = before;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}

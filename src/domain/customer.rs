@@ -1,0 +1,60 @@
+//! Whose money it is. A customer has references of two kinds, each pointing at exactly one customer per merchant.
+
+use super::callback::Head;
+use super::ids::CustomerId;
+use super::payment::Family;
+
+/// The two kinds of reference. The number is what the database stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ReferenceKind {
+    EndUserReference,
+    ForeignId,
+}
+
+impl ReferenceKind {
+    /// The number the database stores.
+    pub const fn code(self) -> i16 {
+        match self {
+            Self::EndUserReference => 1,
+            Self::ForeignId => 2,
+        }
+    }
+}
+
+/// The references by which a callback names its customer. Only deposits do so by `foreign_id`:
+/// for withdrawals and invoices it is the merchant's name of the request.
+pub fn references(head: &Head) -> impl Iterator<Item = (ReferenceKind, &str)> {
+    let by_foreign_id = head.foreign_id.as_deref().filter(|_| head.family() == Family::Deposit);
+    let by_user = head.end_user_reference.as_deref();
+    by_user
+        .map(|value| (ReferenceKind::EndUserReference, value))
+        .into_iter()
+        .chain(by_foreign_id.map(|value| (ReferenceKind::ForeignId, value)))
+}
+
+/// What the references of a callback say together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// All known references agree; unknown ones beside them belong to the same customer from now on.
+    Known(CustomerId),
+    /// Named, but never seen.
+    Unknown,
+    /// The references belong to different customers.
+    Contradictory,
+    /// The body names nobody.
+    Missing,
+}
+
+/// Judges what was found for each reference, in the order of [`references`].
+pub fn identify(found: impl Iterator<Item = Option<CustomerId>>) -> Owner {
+    let mut owner = Owner::Missing;
+    for customer in found {
+        owner = match (owner, customer) {
+            (Owner::Missing, None) => Owner::Unknown,
+            (Owner::Missing | Owner::Unknown, Some(id)) => Owner::Known(id),
+            (Owner::Known(known), Some(id)) if known != id => return Owner::Contradictory,
+            (Owner::Unknown | Owner::Known(_) | Owner::Contradictory, _) => owner,
+        };
+    }
+    owner
+}

@@ -1,0 +1,400 @@
+//! The one decision: what a callback does to its payment and to the ledger. Pure, total, and the only place
+//! that knows which status moves which money.
+
+use sha2::{Digest, Sha256};
+
+use super::account::{AccountKind, Posting};
+use super::amount::Amount;
+use super::callback::{Callback, Money, Part, Terms};
+use super::customer::Owner;
+use super::event::EventType;
+use super::journal::Effect;
+use super::payment::{Family, Payment, Phase, Status, phase};
+use super::reason::Reason;
+
+/// What a merchant chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    pub credit: Credit,
+    pub unknown_customer: UnknownCustomer,
+    /// Deposits with a higher risk score go to suspense.
+    pub risk_limit: Option<Amount>,
+}
+
+impl Policy {
+    /// The number kept with each decision, so that `ledger verify` can decide again.
+    pub const fn code(self) -> i16 {
+        match (self.credit, self.unknown_customer) {
+            (Credit::Gross, UnknownCustomer::Open) => 0,
+            (Credit::Net, UnknownCustomer::Open) => 1,
+            (Credit::Gross, UnknownCustomer::Suspense) => 2,
+            (Credit::Net, UnknownCustomer::Suspense) => 3,
+        }
+    }
+
+    /// The policy a stored number names. The risk limit is not kept: where it decided, the reason tells.
+    pub const fn from_code(code: i16) -> Self {
+        Self {
+            credit: if code == 1 || code == 3 { Credit::Net } else { Credit::Gross },
+            unknown_customer: if code >= 2 { UnknownCustomer::Suspense } else { UnknownCustomer::Open },
+            risk_limit: None,
+        }
+    }
+}
+
+/// Who bears the processor's fees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credit {
+    /// The merchant: the customer is credited what they sent.
+    Gross,
+    /// The customer.
+    Net,
+}
+
+/// What a first payment of an unknown customer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownCustomer {
+    /// Opens the customer: the reference was chosen by the merchant's own system and is signed.
+    Open,
+    /// Goes to suspense.
+    Suspense,
+}
+
+/// What is known beside the callback.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    pub payment: Option<&'a Payment>,
+    pub owner: Owner,
+    pub policy: Policy,
+    /// Another payment with the same txid, address and amount is booked.
+    pub has_twin: bool,
+}
+
+/// The answer to a callback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    Apply(Applied),
+    Ignore(Reason),
+    Hold(Reason),
+}
+
+/// What an applied callback changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    pub status: Status,
+    /// A digest of the money, once it is booked.
+    pub facts: Option<i64>,
+    pub entry: Option<NewEntry>,
+}
+
+/// An effect to be journaled: what is told, and what moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEntry {
+    pub event: EventType,
+    pub effect: Effect,
+    pub currency: Option<String>,
+    pub amount: Option<Amount>,
+    pub fee: Option<Amount>,
+    pub postings: Vec<Posting>,
+    /// Why the money went to suspense, if it did.
+    pub suspended: Option<Reason>,
+}
+
+impl NewEntry {
+    /// The customer whose balance changes is told what it is afterwards.
+    pub fn touches_customer(&self) -> bool {
+        self.postings.iter().any(|posting| posting.debit.is_customers() || posting.credit.is_customers())
+    }
+}
+
+/// Decides. Every status of every family, in every order, ends here.
+pub fn decide(callback: &Callback, known: &Known<'_>) -> Decision {
+    let family = callback.head.family();
+    let terms = match &callback.terms {
+        Ok(terms) => terms,
+        Err(unclear) => return Decision::Hold(unclear.reason),
+    };
+    if family == Family::Other {
+        return Decision::Hold(Reason::UnknownType);
+    }
+    if terms.is_legacy_futures {
+        return Decision::Hold(Reason::LegacyFutures);
+    }
+    let Some(status) = callback.head.status.as_deref().and_then(Status::of) else {
+        return Decision::Hold(unknown_status(family));
+    };
+    match phase(family, status) {
+        Phase::Unknown => Decision::Hold(unknown_status(family)),
+        Phase::InProgress => in_progress(family, status, terms, known.payment),
+        Phase::Closed => closed(family, status, terms, known.payment),
+        Phase::Confirmed => confirmed(family, status, terms, callback, known),
+    }
+}
+
+const fn unknown_status(family: Family) -> Reason {
+    match family {
+        Family::PaymentRequest => Reason::PaymentRequest,
+        Family::Deposit | Family::Withdrawal | Family::Exchange | Family::Invoice | Family::Other => {
+            Reason::UnknownStatus
+        }
+    }
+}
+
+fn is_final(family: Family, status: Status) -> bool {
+    phase(family, status) != Phase::InProgress
+}
+
+fn in_progress(family: Family, status: Status, terms: &Terms, payment: Option<&Payment>) -> Decision {
+    match payment {
+        Some(payment) if is_final(family, payment.status) => Decision::Ignore(Reason::Stale),
+        Some(payment) if payment.status == status => Decision::Ignore(Reason::Repeat),
+        Some(_) => Decision::Apply(Applied { status, facts: None, entry: None }),
+        None => Decision::Apply(Applied { status, facts: None, entry: told(family, Phase::InProgress, terms) }),
+    }
+}
+
+fn closed(family: Family, status: Status, terms: &Terms, payment: Option<&Payment>) -> Decision {
+    match payment {
+        Some(payment) if payment.status == status => Decision::Ignore(Reason::Repeat),
+        Some(payment) if is_final(family, payment.status) => Decision::Hold(Reason::ContradictsFinal),
+        Some(_) | None => Decision::Apply(Applied { status, facts: None, entry: told(family, Phase::Closed, terms) }),
+    }
+}
+
+/// The entry of a step that moves no money. Some have none: no type of event speaks of them.
+fn told(family: Family, phase: Phase, terms: &Terms) -> Option<NewEntry> {
+    let is_closed = phase == Phase::Closed;
+    let event = match family {
+        Family::Deposit if is_closed => EventType::DepositCancelled,
+        Family::Deposit => EventType::DepositPending,
+        Family::Withdrawal if is_closed => EventType::WithdrawalFailed,
+        Family::Withdrawal => EventType::WithdrawalPending,
+        Family::Invoice if is_closed => EventType::InvoiceFailed,
+        Family::Invoice => EventType::InvoicePending,
+        Family::Exchange | Family::PaymentRequest | Family::Other => return None,
+    };
+    let money = match family {
+        Family::Withdrawal => terms.sent.clone().or_else(|| sole_part(terms)),
+        Family::Deposit | Family::Invoice | Family::Exchange | Family::PaymentRequest | Family::Other => {
+            terms.received.clone().or_else(|| sole_part(terms))
+        }
+    };
+    let effect = if is_closed { Effect::Closed } else { Effect::Pending };
+    let (currency, amount) = money.map_or((None, None), |money| (Some(money.currency), Some(money.amount)));
+    Some(NewEntry { event, effect, currency, amount, fee: None, postings: Vec::new(), suspended: None })
+}
+
+fn confirmed(family: Family, status: Status, terms: &Terms, callback: &Callback, known: &Known<'_>) -> Decision {
+    let facts = facts(terms);
+    if let Some(payment) = known.payment.filter(|payment| is_final(family, payment.status)) {
+        let is_same = payment.status == status && payment.facts == Some(facts);
+        return if is_same { Decision::Ignore(Reason::Repeat) } else { Decision::Hold(Reason::ContradictsFinal) };
+    }
+    if !terms.error.is_empty() {
+        return Decision::Hold(Reason::ConfirmedWithError);
+    }
+    let entry = match family {
+        Family::Deposit => deposit(terms, callback, known),
+        Family::Invoice => invoice(terms, known),
+        Family::Withdrawal => withdrawal(terms, known),
+        Family::Exchange => exchange(terms),
+        Family::PaymentRequest | Family::Other => Err(unknown_status(family)),
+    };
+    match entry {
+        Ok(entry) => Decision::Apply(Applied { status, facts: Some(facts), entry: Some(entry) }),
+        Err(reason) => Decision::Hold(reason),
+    }
+}
+
+/// A digest of everything that decides how much money moves, so that other money under the same status is noticed.
+fn facts(terms: &Terms) -> i64 {
+    let mut hash = Sha256::new();
+    let mut add = |place: &str, money: &Money| hash.update(format!("{place} {}={};", money.currency, money.amount));
+    // Each sum is named by its place: a fee of 1 is not 1 received.
+    terms.sent.iter().for_each(|money| add("sent", money));
+    terms.received.iter().for_each(|money| add("received", money));
+    terms.fees.iter().for_each(|money| add("fee", money));
+    sole_part(terms).iter().for_each(|money| add("part", money));
+    let tail = [terms.minus_fee, terms.remaining].map(|amount| amount.unwrap_or_default().to_string());
+    hash.update(tail.join(";"));
+    let digest: [u8; 32] = hash.finalize().into();
+    digest.first_chunk().map_or(0, |head| i64::from_be_bytes(*head))
+}
+
+/// The one transaction that is not an exchange: what a body without `currency_sent` and `currency_received` moves.
+fn sole_part(terms: &Terms) -> Option<Money> {
+    let mut parts = terms.parts.iter().filter(|part| !part.is_exchange);
+    let part = parts.next().filter(|_| parts.next().is_none())?;
+    Some(Money { currency: part.currency.clone()?, amount: part.amount? })
+}
+
+/// Fees summed by currency, in order of first appearance. A negative fee is nothing we understand.
+fn fees_by_currency(terms: &Terms) -> Result<Vec<Money>, Reason> {
+    let mut sums: Vec<Money> = Vec::new();
+    for fee in &terms.fees {
+        if fee.amount < Amount::ZERO {
+            return Err(Reason::AmountOutOfRange);
+        }
+        match sums.iter_mut().find(|sum| sum.currency == fee.currency) {
+            Some(sum) => sum.amount = sum.amount.checked_add(fee.amount).ok_or(Reason::AmountOutOfRange)?,
+            None => sums.push(fee.clone()),
+        }
+    }
+    Ok(sums)
+}
+
+fn deposit(terms: &Terms, callback: &Callback, known: &Known<'_>) -> Result<NewEntry, Reason> {
+    let gross = credited(terms)?;
+    let fees = fees_by_currency(terms)?;
+    let net = match terms.minus_fee.filter(|_| terms.received.is_some()) {
+        Some(net) => net,
+        None => less_fees(&gross, &fees)?,
+    };
+    if known.has_twin {
+        return Err(Reason::PossibleDuplicate);
+    }
+    let suspended = suspicion(terms, callback, known.policy).or_else(|| ownerless(known));
+    income(&gross, net, &fees, known.policy.credit, suspended, EventType::DepositCredited)
+}
+
+fn invoice(terms: &Terms, known: &Known<'_>) -> Result<NewEntry, Reason> {
+    if terms.remaining.is_some_and(|remaining| !remaining.is_zero()) {
+        return Err(Reason::InvoiceRemaining);
+    }
+    let gross = credited(terms)?;
+    let fees = fees_by_currency(terms)?;
+    let net = less_fees(&gross, &fees)?;
+    income(&gross, net, &fees, known.policy.credit, ownerless(known), EventType::InvoiceCredited)
+}
+
+/// What arrived, before fees: only ever the received amount, never the sent one.
+fn credited(terms: &Terms) -> Result<Money, Reason> {
+    let gross = match &terms.received {
+        Some(received) => received.clone(),
+        None if terms.converts || terms.sent.is_some() => return Err(Reason::AmountUnclear),
+        None => sole_part(terms).ok_or(Reason::AmountUnclear)?,
+    };
+    if gross.amount.is_positive() { Ok(gross) } else { Err(Reason::AmountOutOfRange) }
+}
+
+fn less_fees(gross: &Money, fees: &[Money]) -> Result<Amount, Reason> {
+    let same = fees.iter().find(|fee| fee.currency == gross.currency).map_or(Amount::ZERO, |fee| fee.amount);
+    gross.amount.checked_sub(same).ok_or(Reason::AmountOutOfRange)
+}
+
+/// Why the money of a deposit should not reach the customer on its own.
+fn suspicion(terms: &Terms, callback: &Callback, policy: Policy) -> Option<Reason> {
+    let address = callback.head.address.as_deref();
+    let is_elsewhere = |part: &Part| match (address, part.address.as_deref().filter(|_| !part.is_exchange)) {
+        (Some(ours), Some(theirs)) => !is_same_address(ours, theirs),
+        _ => false,
+    };
+    if terms.parts.iter().any(is_elsewhere) {
+        return Some(Reason::AddressContradictory);
+    }
+    let limit = policy.risk_limit?;
+    let is_risky = |score: &str| Amount::parse(score).map_or(true, |score| score > limit);
+    terms.parts.iter().filter_map(|part| part.risk_score.as_deref()).any(is_risky).then_some(Reason::RiskScore)
+}
+
+/// Addresses of the Ethereum kind are hex, in which upper case is only a checksum.
+fn is_same_address(left: &str, right: &str) -> bool {
+    left == right || (left.starts_with("0x") && left.eq_ignore_ascii_case(right))
+}
+
+/// Why nobody can be credited.
+const fn ownerless(known: &Known<'_>) -> Option<Reason> {
+    match (known.owner, known.policy.unknown_customer) {
+        (Owner::Known(_), _) | (Owner::Unknown, UnknownCustomer::Open) => None,
+        (Owner::Unknown, UnknownCustomer::Suspense) => Some(Reason::CustomerUnknown),
+        (Owner::Contradictory, _) => Some(Reason::CustomerContradictory),
+        (Owner::Missing, _) => Some(Reason::CustomerMissing),
+    }
+}
+
+/// Money that came in: to the customer, or to suspense.
+fn income(
+    gross: &Money,
+    net: Amount,
+    fees: &[Money],
+    credit: Credit,
+    suspended: Option<Reason>,
+    event: EventType,
+) -> Result<NewEntry, Reason> {
+    let fee = gross.amount.checked_sub(net).ok_or(Reason::AmountOutOfRange)?;
+    let amount = match credit {
+        Credit::Gross => gross.amount,
+        Credit::Net => net,
+    };
+    if net < Amount::ZERO || fee < Amount::ZERO || !amount.is_positive() {
+        return Err(Reason::AmountOutOfRange);
+    }
+    let target = if suspended.is_some() { AccountKind::Suspense } else { AccountKind::Available };
+    let borne = if credit == Credit::Gross { fee } else { Amount::ZERO };
+    let elsewhere = fees.iter().filter(|fee| fee.currency != gross.currency);
+    let postings = [
+        Posting::new(AccountKind::Processor, target, &gross.currency, net),
+        Posting::new(AccountKind::Fees, target, &gross.currency, borne),
+    ];
+    let postings = postings.into_iter().flatten().chain(elsewhere.filter_map(charged)).collect();
+    let (event, effect) = match suspended {
+        Some(_) => (EventType::DiscrepancyOpened, Effect::Suspended),
+        None => (event, Effect::Credited),
+    };
+    let currency = Some(gross.currency.clone());
+    Ok(NewEntry { event, effect, currency, amount: Some(amount), fee: Some(fee), postings, suspended })
+}
+
+/// A fee that the processor took from what it holds for us.
+fn charged(fee: &Money) -> Option<Posting> {
+    Posting::new(AccountKind::Fees, AccountKind::Processor, &fee.currency, fee.amount)
+}
+
+fn withdrawal(terms: &Terms, known: &Known<'_>) -> Result<NewEntry, Reason> {
+    let debited = match &terms.sent {
+        Some(sent) => sent.clone(),
+        None if terms.converts || terms.received.is_some() => return Err(Reason::AmountUnclear),
+        None => sole_part(terms).ok_or(Reason::AmountUnclear)?,
+    };
+    if !debited.amount.is_positive() {
+        return Err(Reason::AmountOutOfRange);
+    }
+    // Money that went out is nobody's debt but a customer's we know: it never opens one.
+    if !matches!(known.owner, Owner::Known(_)) {
+        return Err(Reason::UnknownCustomer);
+    }
+    let fees = fees_by_currency(terms)?;
+    let fee = fees.iter().find(|fee| fee.currency == debited.currency).map_or(Amount::ZERO, |fee| fee.amount);
+    let paid = Posting::new(AccountKind::Available, AccountKind::Processor, &debited.currency, debited.amount);
+    Ok(NewEntry {
+        event: EventType::WithdrawalSettled,
+        effect: Effect::Settled,
+        currency: Some(debited.currency),
+        amount: Some(debited.amount),
+        fee: Some(fee),
+        postings: paid.into_iter().chain(fees.iter().filter_map(charged)).collect(),
+        suspended: None,
+    })
+}
+
+fn exchange(terms: &Terms) -> Result<NewEntry, Reason> {
+    let (Some(sent), Some(received)) = (&terms.sent, &terms.received) else { return Err(Reason::AmountUnclear) };
+    if !sent.amount.is_positive() || !received.amount.is_positive() {
+        return Err(Reason::AmountOutOfRange);
+    }
+    let fees = fees_by_currency(terms)?;
+    let fee = fees.iter().find(|fee| fee.currency == received.currency).map_or(Amount::ZERO, |fee| fee.amount);
+    let moved = [
+        Posting::new(AccountKind::Exchange, AccountKind::Processor, &sent.currency, sent.amount),
+        Posting::new(AccountKind::Processor, AccountKind::Exchange, &received.currency, received.amount),
+    ];
+    Ok(NewEntry {
+        event: EventType::ExchangeSettled,
+        effect: Effect::Settled,
+        currency: Some(received.currency.clone()),
+        amount: Some(received.amount),
+        fee: Some(fee),
+        postings: moved.into_iter().flatten().chain(fees.iter().filter_map(charged)).collect(),
+        suspended: None,
+    })
+}

@@ -1,0 +1,13 @@
+//! Our words: amounts, callbacks, payments, decisions, postings, events. Pure: no I/O, no clock, no async,
+//! nothing of sea-orm, actix or lapin. Everything else may import this; this imports nothing of ours.
+
+pub mod account;
+pub mod amount;
+pub mod callback;
+pub mod customer;
+pub mod decide;
+pub mod event;
+pub mod ids;
+pub mod journal;
+pub mod payment;
+pub mod reason;

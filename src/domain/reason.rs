@@ -1,0 +1,87 @@
+//! Why a callback was ignored, held, or booked to suspense: one list, with the word others read and the number we store.
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $word:literal;)*) => {
+        /// A stable word for what became of a callback. The number is what the database stores.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The number the database stores.
+            pub const fn code(self) -> i16 {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The word used outside.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    // Ignored: it says nothing new.
+    /// The same status again, with the same money.
+    Repeat = 1, "repeat";
+    /// Not final, but a final one is already booked.
+    Stale = 2, "stale";
+
+    // Held: nothing booked, an operator decides.
+    /// Not JSON we can read exactly: broken, duplicate keys, too deep, an amount that does not fit.
+    Unreadable = 20, "unreadable";
+    /// A `type` we do not know.
+    UnknownType = 21, "unknown_type";
+    /// A `status` we do not know for this type.
+    UnknownStatus = 22, "unknown_status";
+    /// The obsolete flat format.
+    V1Shape = 23, "v1_shape";
+    /// A payment request that is no longer in progress: its full shape is not published.
+    PaymentRequest = 24, "payment_request";
+    /// `confirmed` together with an error text.
+    ConfirmedWithError = 25, "confirmed_with_error";
+    /// A final status, or final money, that differs from the one already booked.
+    ContradictsFinal = 26, "contradicts_final";
+    /// Same txid, address and amount as another booked payment.
+    PossibleDuplicate = 27, "possible_duplicate";
+    /// An invoice that is confirmed but not paid in full.
+    InvoiceRemaining = 28, "invoice_remaining";
+    /// The body does not say exactly one amount.
+    AmountUnclear = 29, "amount_unclear";
+    /// Zero or negative, or a fee larger than the amount.
+    AmountOutOfRange = 30, "amount_out_of_range";
+    /// A withdrawal that names no customer we know.
+    UnknownCustomer = 31, "unknown_customer";
+    /// A rate-fixed deposit of the discontinued futures product.
+    LegacyFutures = 32, "legacy_futures";
+    /// A balance would reach 10^20.
+    BalanceLimit = 33, "balance_limit";
+
+    // Booked, but to suspense.
+    /// The references belong to two different customers.
+    CustomerContradictory = 50, "customer_contradictory";
+    /// The references are unknown and the merchant's policy is `suspense`.
+    CustomerUnknown = 51, "customer_unknown";
+    /// The body names no customer at all.
+    CustomerMissing = 52, "customer_missing";
+    /// The transaction paid to another address than the one the callback is about.
+    AddressContradictory = 53, "address_contradictory";
+    /// The risk score is over the merchant's limit, or can't be read while there is a limit.
+    RiskScore = 54, "risk_score";
+
+    // Failed: the worker tries again.
+    /// The database refused this callback; the error is kept beside it.
+    BookingFailed = 80, "booking_failed";
+}
+
+impl Reason {
+    /// The reason a stored number names.
+    pub fn from_code(code: i16) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.code() == code)
+    }
+}

@@ -1,0 +1,49 @@
+//! How it is going: what someone must look at, how far publishing has come, and what was refused. Reads only.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::json;
+
+use super::query::Params;
+use super::shape;
+use crate::app::App;
+use crate::domain::event::rfc3339;
+use crate::http::auth::Viewer;
+use crate::http::error::ApiError;
+use crate::store::{cursor, discrepancies, events};
+
+/// `GET /api/discrepancies`: the open ones.
+pub(super) async fn discrepancies(
+    _: Viewer,
+    request: HttpRequest,
+    app: web::Data<App>,
+) -> Result<HttpResponse, ApiError> {
+    let mut params = Params::parse(request.query_string(), &["after", "limit"])?;
+    let (limit, after) = (params.limit()?, params.position("after")?);
+    let page = discrepancies::open(&app.db, after, limit).await?;
+    let rows = page.rows.iter().map(shape::discrepancy).collect();
+    Ok(HttpResponse::Ok().json(shape::page(rows, page.next.map(|next| next.to_string()))))
+}
+
+/// `GET /api/outbox`: without a broker nothing is pending, whatever the cursor says.
+pub(super) async fn outbox(_: Viewer, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
+    let cursor = cursor::state(&app.db, cursor::RABBITMQ).await?;
+    let head = events::last_position(&app.db).await?;
+    let owner = Some(cursor.owner).filter(|owner| !owner.is_empty());
+    let has_broker = !app.settings.broker.urls.is_empty();
+    let pending = head.saturating_sub(cursor.position).max(0);
+    Ok(HttpResponse::Ok().json(json!({
+        "broker": has_broker,
+        "position": cursor.position.to_string(),
+        "head": head.to_string(),
+        "pending": if has_broker { pending } else { 0 },
+        "owner": owner,
+        "leased_until": owner.as_ref().map(|_| rfc3339(cursor.until_us)),
+        "blocked": app.metrics.publishing_blocked.get() > 0,
+    })))
+}
+
+/// `GET /api/rejected`: the last requests that this process refused, newest first.
+pub(super) async fn rejected(_: Viewer, app: web::Data<App>) -> HttpResponse {
+    let rows = app.rejected.entries().iter().map(shape::rejection).collect();
+    HttpResponse::Ok().json(shape::page(rows, None))
+}

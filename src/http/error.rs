@@ -1,0 +1,154 @@
+//! What a caller is told when it can't be served: RFC 9457 problems with a stable `code`. Sources go to the log, once,
+//! here; nothing internal goes out.
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, ResponseError};
+use sea_orm::DbErr;
+use serde::Serialize;
+
+use crate::booker::Refusal;
+use crate::booker::replay::ReplayError;
+use crate::store::StoreError;
+
+const RETRY_AFTER_S: &str = "2";
+
+/// Why a request is answered with a problem.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error("no bearer token, or not one of ours")]
+    Unauthorized { is_token_given: bool },
+    #[error("this token may not do that: it needs the role {needs}")]
+    Forbidden { needs: &'static str },
+    #[error("there is no {0}")]
+    NotFound(String),
+    #[error("this route does not take that method: {allow} only")]
+    MethodNotAllowed { allow: &'static str },
+    /// The query or the body: what is wrong and what is allowed.
+    #[error("{0}")]
+    Invalid(String),
+    #[error("the body has more than {0} bytes")]
+    TooLarge(usize),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The body of a problem.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: String,
+}
+
+impl From<ReplayError> for ApiError {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Refused(refusal) => Self::Refused(refusal),
+            ReplayError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl ApiError {
+    /// Status, code and title: a code never changes its meaning.
+    fn kind(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Unauthorized { .. } => (StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized"),
+            Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden", "Forbidden"),
+            Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found", "Not Found"),
+            Self::MethodNotAllowed { .. } => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method Not Allowed")
+            }
+            Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request", "Invalid Request"),
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Content Too Large"),
+            Self::Refused(Refusal::Busy) => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy"),
+            Self::Refused(Refusal::Unavailable) => unavailable(),
+            Self::Store(error) if is_unreachable(error) => unavailable(),
+            Self::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal Error"),
+        }
+    }
+
+    /// For people; a fault of ours is not explained to callers.
+    fn detail(&self) -> String {
+        match self {
+            Self::Store(error) if is_unreachable(error) => Refusal::Unavailable.to_string(),
+            Self::Store(_) => "something went wrong here; the log has the cause".to_owned(),
+            Self::Unauthorized { .. }
+            | Self::Forbidden { .. }
+            | Self::NotFound(_)
+            | Self::MethodNotAllowed { .. }
+            | Self::Invalid(_)
+            | Self::TooLarge(_)
+            | Self::Refused(_) => self.to_string(),
+        }
+    }
+
+    /// The header that goes with a status.
+    fn header(&self) -> Option<(actix_web::http::header::HeaderName, HeaderValue)> {
+        let text = HeaderValue::from_static;
+        match self {
+            Self::Unauthorized { is_token_given: false } => {
+                Some((WWW_AUTHENTICATE, text("Bearer realm=\"tallyhook\"")))
+            }
+            Self::Unauthorized { is_token_given: true } => {
+                Some((WWW_AUTHENTICATE, text("Bearer realm=\"tallyhook\", error=\"invalid_token\"")))
+            }
+            Self::Forbidden { .. } => {
+                Some((WWW_AUTHENTICATE, text("Bearer realm=\"tallyhook\", error=\"insufficient_scope\"")))
+            }
+            Self::MethodNotAllowed { allow } => Some((ALLOW, text(allow))),
+            Self::Refused(_) => Some((RETRY_AFTER, text(RETRY_AFTER_S))),
+            Self::Store(error) => is_unreachable(error).then(|| (RETRY_AFTER, text(RETRY_AFTER_S))),
+            Self::NotFound(_) | Self::Invalid(_) | Self::TooLarge(_) => None,
+        }
+    }
+}
+
+fn unavailable() -> (StatusCode, &'static str, &'static str) {
+    (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "Database Unavailable")
+}
+
+/// Trouble that passes: asking again later makes sense.
+fn is_unreachable(error: &StoreError) -> bool {
+    match error {
+        StoreError::Unreachable(_) | StoreError::Query(DbErr::Conn(_) | DbErr::ConnectionAcquire(_)) => true,
+        StoreError::Query(DbErr::Query(sea_orm::RuntimeErr::SqlxError(error))) => {
+            error.as_database_error().is_none() || matches!(error.as_ref(), sqlx::Error::Io(_))
+        }
+        StoreError::Refused(_) | StoreError::Query(_) | StoreError::Corrupt(_) => false,
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.kind().0
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        let (status, code, title) = self.kind();
+        if let Self::Store(error) = self {
+            let error: &dyn std::error::Error = error;
+            tracing::error!(error, "A request of the admin API failed");
+        }
+        let problem = Problem {
+            r#type: format!("urn:tallyhook:problem:{code}"),
+            title,
+            status: status.as_u16(),
+            code,
+            detail: self.detail(),
+        };
+        let body = serde_json::to_vec(&problem).expect("strings and numbers always serialise");
+        let mut response = HttpResponse::build(status);
+        response.insert_header((CONTENT_TYPE, "application/problem+json"));
+        if let Some(header) = self.header() {
+            response.insert_header(header);
+        }
+        response.body(body)
+    }
+}

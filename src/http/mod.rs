@@ -1,0 +1,65 @@
+//! The whole route table on one screen, and the two servers that serve it. A handler extracts, calls, replies.
+
+pub mod callbacks;
+pub mod health;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App as Site, HttpServer, web};
+use anyhow::Context;
+
+use crate::app::App;
+
+/// Callbacks and health: open to the processor.
+pub fn public_routes(cfg: &mut web::ServiceConfig) {
+    cfg.route("/callbacks/alphapo", web::post().to(callbacks::receive))
+        .route("/livez", web::get().to(health::live))
+        .route("/readyz", web::get().to(health::ready))
+        .default_service(web::to(health::nothing_here));
+}
+
+/// Everything for people and their tools; `/metrics` tells nothing about customers and needs no token.
+pub fn admin_routes(cfg: &mut web::ServiceConfig) {
+    cfg.route("/livez", web::get().to(health::live))
+        .route("/readyz", web::get().to(health::ready))
+        .route("/metrics", web::get().to(health::metrics));
+}
+
+/// Takes an address, or says in one sentence why not.
+pub fn bind(address: &str, setting: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            anyhow::anyhow!("{address} is taken by another program: stop it, or set {setting} to a free address")
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            anyhow::anyhow!("{address} may not be used by this user: set {setting} to a port above 1023")
+        }
+        _ => anyhow::Error::new(error).context(format!("{setting} = {address} can't be listened on")),
+    })?;
+    listener.set_nonblocking(true).context("a listener that can't be non-blocking")?;
+    Ok(listener)
+}
+
+/// Serves `routes` until its handle stops it.
+pub fn server(
+    app: &Arc<App>,
+    listener: TcpListener,
+    workers: usize,
+    routes: fn(&mut web::ServiceConfig),
+) -> anyhow::Result<(Server, ServerHandle)> {
+    let limits = &app.settings.limits;
+    let data = web::Data::from(Arc::clone(app));
+    let server = HttpServer::new(move || Site::new().app_data(data.clone()).configure(routes))
+        .workers(workers)
+        .disable_signals()
+        .shutdown_timeout(limits.shutdown_s)
+        .client_request_timeout(Duration::from_millis(limits.head_timeout_ms))
+        .keep_alive(Duration::from_secs(75))
+        .listen(listener)?
+        .run();
+    let handle = server.handle();
+    Ok((server, handle))
+}

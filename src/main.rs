@@ -1,0 +1,22 @@
+//! The binary: reads the command line, runs one verb, and turns what came of it into an exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // One TLS provider for everything; two would make rustls refuse to choose.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return ExitCode::FAILURE;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    match runtime {
+        Ok(runtime) => {
+            let code = runtime.block_on(tallyhook::cli::run());
+            runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+            ExitCode::from(code)
+        }
+        Err(error) => {
+            tallyhook::cli::output::tell(&format!("tallyhook: no runtime: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

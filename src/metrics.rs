@@ -1,0 +1,295 @@
+//! What is counted, as Prometheus text. Atomics that the app owns: no global registry, no allocation when counting,
+//! and no label whose values come from outside, so the size of the page is fixed.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::processor::signature::Refused;
+
+/// Only ever grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+/// Goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+/// Counts by fixed upper bounds; a bound is a number of units and its name on the page.
+#[derive(Debug)]
+pub struct Histogram {
+    bounds: &'static [(u64, &'static str)],
+    counts: Box<[AtomicU64]>,
+    sum: AtomicU64,
+    count: AtomicU64,
+}
+
+/// Callbacks by what became of them.
+#[derive(Debug, Default)]
+pub struct ByState {
+    pub booked: Counter,
+    pub ignored: Counter,
+    pub held: Counter,
+    pub failed: Counter,
+    pub duplicate: Counter,
+}
+
+/// Requests that were not taken, by cause.
+#[derive(Debug, Default)]
+pub struct Rejected {
+    pub no_key: Counter,
+    pub unknown_key: Counter,
+    pub no_signature: Counter,
+    pub malformed_signature: Counter,
+    pub wrong_signature: Counter,
+    pub ambiguous: Counter,
+    pub too_large: Counter,
+    pub too_slow: Counter,
+    pub unavailable: Counter,
+}
+
+impl Rejected {
+    /// The counter of a refused signature.
+    pub const fn of(&self, refused: Refused) -> &Counter {
+        match refused {
+            Refused::NoKey => &self.no_key,
+            Refused::UnknownKey => &self.unknown_key,
+            Refused::NoSignature => &self.no_signature,
+            Refused::MalformedSignature => &self.malformed_signature,
+            Refused::WrongSignature => &self.wrong_signature,
+            Refused::Ambiguous => &self.ambiguous,
+        }
+    }
+}
+
+/// Everything that `/metrics` shows.
+#[derive(Debug)]
+pub struct Metrics {
+    pub callbacks: ByState,
+    pub rejected: Rejected,
+    /// From the head of a request to its answer.
+    pub callback_us: Histogram,
+    pub batch_size: Histogram,
+    pub batches: Counter,
+    pub fallbacks: Counter,
+    pub queue_full: Counter,
+    pub database_errors: Counter,
+    pub outbox_pending: Gauge,
+    pub outbox_oldest_ms: Gauge,
+    pub events_published: Counter,
+    pub events_returned: Counter,
+    pub broker_nacks: Counter,
+    pub broker_connected: Gauge,
+    pub broker_reconnects: Counter,
+    pub publishing_blocked: Gauge,
+    pub held_open: Gauge,
+    pub failed_open: Gauge,
+}
+
+const LATENCY_US: [(u64, &str); 13] = [
+    (500, "0.0005"),
+    (1_000, "0.001"),
+    (2_000, "0.002"),
+    (3_000, "0.003"),
+    (5_000, "0.005"),
+    (10_000, "0.01"),
+    (20_000, "0.02"),
+    (50_000, "0.05"),
+    (100_000, "0.1"),
+    (250_000, "0.25"),
+    (500_000, "0.5"),
+    (1_000_000, "1"),
+    (5_000_000, "5"),
+];
+const SIZES: [(u64, &str); 10] = [
+    (1, "1"),
+    (2, "2"),
+    (4, "4"),
+    (8, "8"),
+    (16, "16"),
+    (32, "32"),
+    (64, "64"),
+    (128, "128"),
+    (256, "256"),
+    (512, "512"),
+];
+
+impl Counter {
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    pub fn add(&self, by: u64) {
+        self.0.fetch_add(by, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Gauge {
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// 1 or 0.
+    pub fn raise(&self, is_up: bool) {
+        self.set(u64::from(is_up));
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Histogram {
+    fn new(bounds: &'static [(u64, &'static str)]) -> Self {
+        let counts = bounds.iter().map(|_| AtomicU64::default()).collect();
+        Self { bounds, counts, sum: AtomicU64::default(), count: AtomicU64::default() }
+    }
+
+    pub fn observe(&self, value: u64) {
+        // One count for each value, in its smallest bucket; the page adds them up.
+        if let Some((_, count)) = self.bounds.iter().zip(&self.counts).find(|((bound, _), _)| value <= *bound) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.sum.fetch_add(value, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// In microseconds.
+    pub fn observe_time(&self, time: Duration) {
+        self.observe(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            callbacks: ByState::default(),
+            rejected: Rejected::default(),
+            callback_us: Histogram::new(&LATENCY_US),
+            batch_size: Histogram::new(&SIZES),
+            batches: Counter::default(),
+            fallbacks: Counter::default(),
+            queue_full: Counter::default(),
+            database_errors: Counter::default(),
+            outbox_pending: Gauge::default(),
+            outbox_oldest_ms: Gauge::default(),
+            events_published: Counter::default(),
+            events_returned: Counter::default(),
+            broker_nacks: Counter::default(),
+            broker_connected: Gauge::default(),
+            broker_reconnects: Counter::default(),
+            publishing_blocked: Gauge::default(),
+            held_open: Gauge::default(),
+            failed_open: Gauge::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// The page, in the text format 0.0.4 of Prometheus.
+    pub fn render(&self) -> String {
+        let mut page = Page(String::with_capacity(8192));
+        let states = &self.callbacks;
+        let states = [
+            ("booked", &states.booked),
+            ("ignored", &states.ignored),
+            ("held", &states.held),
+            ("failed", &states.failed),
+            ("duplicate", &states.duplicate),
+        ];
+        page.labelled("callbacks_total", "Callbacks answered 200, by what became of them.", "state", &states);
+        let refused = Refused::ALL.map(|refused| (refused.word(), self.rejected.of(refused)));
+        let others = [
+            ("too_large", &self.rejected.too_large),
+            ("too_slow", &self.rejected.too_slow),
+            ("unavailable", &self.rejected.unavailable),
+        ];
+        let causes: Vec<_> = refused.into_iter().chain(others).collect();
+        page.labelled("callbacks_rejected_total", "Requests not answered 200, by cause.", "reason", &causes);
+        page.histogram("callback_seconds", "From a request's head to its answer.", &self.callback_us, seconds);
+        page.histogram("booker_batch_size", "Members of a booking transaction.", &self.batch_size, |sum| {
+            sum.to_string()
+        });
+        page.counter("booker_batches_total", "Booking transactions committed.", &self.batches);
+        page.counter("booker_fallbacks_total", "Batches tried again member by member.", &self.fallbacks);
+        page.counter("booker_queue_full_total", "Requests refused because the queue was full.", &self.queue_full);
+        page.counter("database_errors_total", "Statements and connections that failed.", &self.database_errors);
+        page.gauge("outbox_pending", "Events not yet confirmed by the broker.", &self.outbox_pending);
+        let oldest = thousandths(self.outbox_oldest_ms.get());
+        page.family("outbox_oldest_seconds", "gauge", "Age of the oldest pending event.");
+        page.sample("outbox_oldest_seconds", "", &oldest);
+        page.counter("events_published_total", "Events confirmed by the broker.", &self.events_published);
+        page.counter("events_returned_total", "Mandatory events that no queue took.", &self.events_returned);
+        page.counter("broker_nacks_total", "Events that the broker refused.", &self.broker_nacks);
+        page.gauge("broker_connected", "1 while connected.", &self.broker_connected);
+        page.counter("broker_reconnects_total", "Connections made after the first.", &self.broker_reconnects);
+        page.gauge("publishing_blocked", "1 while publishing waits on a failure.", &self.publishing_blocked);
+        page.gauge("held_open", "Callbacks held for an operator.", &self.held_open);
+        page.gauge("failed_open", "Callbacks that wait for a retry.", &self.failed_open);
+        page.family("build_info", "gauge", "Always 1; the label tells the version.");
+        page.sample("build_info", concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), "1");
+        page.0
+    }
+}
+
+struct Page(String);
+
+impl Page {
+    /// Writing to a `String` cannot fail.
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        self.0.write_fmt(line).expect("a String takes every write");
+    }
+
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP tallyhook_{name} {help}\n# TYPE tallyhook_{name} {kind}\n"));
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: &str) {
+        self.line(format_args!("tallyhook_{name}{labels} {value}\n"));
+    }
+
+    fn counter(&mut self, name: &str, help: &str, counter: &Counter) {
+        self.family(name, "counter", help);
+        self.sample(name, "", &counter.get().to_string());
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, gauge: &Gauge) {
+        self.family(name, "gauge", help);
+        self.sample(name, "", &gauge.get().to_string());
+    }
+
+    fn labelled(&mut self, name: &str, help: &str, label: &str, counters: &[(&str, &Counter)]) {
+        self.family(name, "counter", help);
+        for (value, counter) in counters {
+            self.sample(name, &format!("{{{label}=\"{value}\"}}"), &counter.get().to_string());
+        }
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram, unit: fn(u64) -> String) {
+        self.family(name, "histogram", help);
+        let mut below: u64 = 0;
+        for ((_, bound), count) in histogram.bounds.iter().zip(&histogram.counts) {
+            below = below.saturating_add(count.load(Ordering::Relaxed));
+            self.sample(name, &format!("_bucket{{le=\"{bound}\"}}"), &below.to_string());
+        }
+        // Never less than a bucket, though another thread counts meanwhile.
+        let all = histogram.count.load(Ordering::Relaxed).max(below).to_string();
+        self.sample(name, "_bucket{le=\"+Inf\"}", &all);
+        self.sample(name, "_sum", &unit(histogram.sum.load(Ordering::Relaxed)));
+        self.sample(name, "_count", &all);
+    }
+}
+
+/// Microseconds as seconds.
+fn seconds(us: u64) -> String {
+    format!("{}.{:06}", us.div_euclid(1_000_000), us.rem_euclid(1_000_000))
+}
+
+/// Milliseconds as seconds.
+fn thousandths(ms: u64) -> String {
+    format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000))
+}

@@ -1,0 +1,422 @@
+//! The booking statements for SQLite: one writer, `BEGIN IMMEDIATE`, the same questions as multi-row `VALUES`.
+
+use std::time::Duration;
+
+use sqlx::query_builder::{QueryBuilder, Separated};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Executor as _, Row as _, Sqlite, SqliteConnection};
+
+use super::{
+    AccountKey, Found, FoundRow, Head, Key, ReferenceKey, StoreError, Verdict, Writes, head_from, parse_amount, place,
+};
+use crate::domain::amount::Amount;
+use crate::domain::ids::{AccountId, CallbackId, CustomerId};
+
+/// How every connection to SQLite is opened: a commit is on disk when it returns, and a busy writer is waited for.
+pub fn durable(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(5))
+        .foreign_keys(false)
+        .disable_statement_logging()
+}
+
+pub(super) async fn open(url: &str) -> Result<SqliteConnection, sqlx::Error> {
+    let options: SqliteConnectOptions = url.parse()?;
+    durable(options).connect().await
+}
+
+pub(super) async fn command(connection: &mut SqliteConnection, command: &'static str) -> Result<(), StoreError> {
+    connection.execute(command).await?;
+    Ok(())
+}
+
+pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<Head, StoreError> {
+    connection.execute("BEGIN IMMEDIATE").await?;
+    let row = sqlx::query(
+        "SELECT position, turn, callback_id, payment_id, customer_id, account_id, hash FROM journal_head WHERE id = 1",
+    )
+    .fetch_one(connection)
+    .await?;
+    let mut numbers = [0; 6];
+    for (index, number) in numbers.iter_mut().enumerate() {
+        *number = row.try_get(index)?;
+    }
+    head_from(numbers, row.try_get(6)?)
+}
+
+/// `WITH i(columns) AS (VALUES (0, …), (1, …), …) query`: the rows of a question, numbered in `ord`.
+fn question<T>(
+    columns: &'static str,
+    rows: &[T],
+    bind: impl Fn(&mut Separated<'_, Sqlite, &'static str>, &T),
+    query: &'static str,
+) -> QueryBuilder<Sqlite> {
+    let mut builder = QueryBuilder::new("WITH i(ord, ");
+    builder.push(columns).push(") AS (");
+    let mut ordinal = 0_i64;
+    builder.push_values(rows, |mut row, value| {
+        row.push_bind(ordinal);
+        ordinal = ordinal.saturating_add(1);
+        bind(&mut row, value);
+    });
+    builder.push(") ").push(query);
+    builder
+}
+
+pub(super) async fn find(connection: &mut SqliteConnection, keys: &[Key<'_>]) -> Result<Vec<Found>, StoreError> {
+    let mut query = question(
+        "merchant, locality, digest, family, ext, fingerprint",
+        keys,
+        |row, key| {
+            row.push_bind(key.merchant.0).push_bind(key.locality).push_bind(key.digest.to_vec());
+            row.push_bind(key.family.code()).push_bind(key.ext_id.map(str::to_owned)).push_bind(key.fingerprint);
+        },
+        "SELECT i.ord, c.id, p.id, p.status, p.facts, p.customer_id,
+            EXISTS (SELECT 1 FROM payments t WHERE t.fingerprint = i.fingerprint AND t.merchant_id = i.merchant
+                AND NOT (t.family = i.family AND t.ext_id = i.ext)) AS twin
+         FROM i
+         LEFT JOIN callbacks c ON c.locality = i.locality AND c.digest = i.digest AND c.merchant_id = i.merchant
+         LEFT JOIN payments p ON p.ext_id = i.ext AND p.family = i.family AND p.merchant_id = i.merchant
+         WHERE c.id IS NOT NULL OR p.id IS NOT NULL OR twin",
+    );
+    let rows = query.build().persistent(false).fetch_all(connection).await?;
+    place(rows.iter().map(found_row).collect::<Result<_, _>>()?, keys.len())
+}
+
+fn found_row(row: &SqliteRow) -> Result<FoundRow, sqlx::Error> {
+    Ok(FoundRow {
+        ordinal: row.try_get(0)?,
+        callback: row.try_get(1)?,
+        payment: row.try_get(2)?,
+        status: row.try_get(3)?,
+        facts: row.try_get(4)?,
+        customer: row.try_get(5)?,
+        has_twin: row.try_get::<i64, _>(6)? != 0,
+    })
+}
+
+pub(super) async fn customers_of(
+    connection: &mut SqliteConnection,
+    keys: &[ReferenceKey],
+) -> Result<Vec<(ReferenceKey, CustomerId)>, StoreError> {
+    let mut query = question(
+        "merchant, kind, value",
+        keys,
+        |row, key| {
+            row.push_bind(key.merchant.0).push_bind(key.kind.code()).push_bind(key.value.clone());
+        },
+        "SELECT i.ord, r.customer_id FROM i
+         JOIN customer_references r ON r.value = i.value AND r.kind = i.kind AND r.merchant_id = i.merchant",
+    );
+    let rows = query.build().persistent(false).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((nth(keys, row.try_get(0)?)?.clone(), CustomerId(row.try_get(1)?)))).collect()
+}
+
+pub(super) async fn accounts_of(
+    connection: &mut SqliteConnection,
+    keys: &[AccountKey],
+) -> Result<Vec<(AccountKey, AccountId, Amount)>, StoreError> {
+    let mut query = question(
+        "merchant, kind, customer, currency",
+        keys,
+        |row, key| {
+            row.push_bind(key.merchant.0).push_bind(key.kind.code());
+            row.push_bind(key.customer.map_or(0, |id| id.0)).push_bind(key.currency.clone());
+        },
+        "SELECT i.ord, a.id, a.balance FROM i
+         JOIN accounts a ON a.customer_id = i.customer AND a.currency = i.currency AND a.kind = i.kind
+            AND a.merchant_id = i.merchant",
+    );
+    let rows = query.build().persistent(false).fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            let key = nth(keys, row.try_get(0)?)?;
+            Ok((key.clone(), AccountId(row.try_get(1)?), parse_amount(row.try_get(2)?)?))
+        })
+        .collect()
+}
+
+pub(super) async fn standing(
+    connection: &mut SqliteConnection,
+    ids: &[CallbackId],
+) -> Result<Vec<(i64, i16, i32)>, StoreError> {
+    let mut standing = Vec::with_capacity(ids.len());
+    for id in ids {
+        let row = sqlx::query_as::<_, (i64, i16, i32)>(
+            "SELECT c.id, c.state, coalesce(f.attempts, 0) FROM callbacks c LEFT JOIN failures f ON f.callback_id = c.id
+             WHERE c.id = ?",
+        );
+        standing.extend(row.bind(id.0).fetch_optional(&mut *connection).await?);
+    }
+    Ok(standing)
+}
+
+fn nth<T>(keys: &[T], ordinal: i64) -> Result<&T, StoreError> {
+    let key = usize::try_from(ordinal).ok().and_then(|ordinal| keys.get(ordinal));
+    key.ok_or_else(|| StoreError::Corrupt("an ordinal that was not asked for".into()))
+}
+
+pub(super) async fn write(
+    connection: &mut SqliteConnection,
+    writes: &Writes<'_>,
+    head: &Head,
+) -> Result<(), StoreError> {
+    write_rare(connection, writes).await?;
+    write_arrivals(connection, writes).await?;
+    write_ledger(connection, writes).await?;
+    sqlx::query(
+        "UPDATE journal_head SET position = ?, hash = ?, turn = ?, callback_id = ?, payment_id = ?, customer_id = ?,
+            account_id = ? WHERE id = 1",
+    )
+    .bind(head.position)
+    .bind(head.hash.as_slice())
+    .bind(head.turn)
+    .bind(head.callback)
+    .bind(head.payment)
+    .bind(head.customer)
+    .bind(head.account)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// One multi-row insert, in chunks that stay below SQLite's 32,766 parameters. The statement is kept prepared only
+/// for a full chunk: the others differ in length each time.
+async fn insert<T>(
+    connection: &mut SqliteConnection,
+    into: &'static str,
+    rows: &[T],
+    bind: impl Fn(&mut Separated<'_, Sqlite, &'static str>, &T),
+    tail: &'static str,
+) -> Result<(), StoreError> {
+    for chunk in rows.chunks(1_000) {
+        let mut builder = QueryBuilder::new("INSERT INTO ");
+        builder.push(into).push(" ");
+        builder.push_values(chunk, |mut row, value| bind(&mut row, value));
+        builder.push(" ").push(tail);
+        builder.build().persistent(false).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+async fn write_arrivals(connection: &mut SqliteConnection, writes: &Writes<'_>) -> Result<(), StoreError> {
+    let into = "callbacks (id, merchant_id, family, state, reason, policy, entries, locality, turn, position,
+        payment_id, customer_id, received_us, decided_us, digest, signature, type, status, ext_id, foreign_id,
+        end_user_reference, address, txids, detail, headers, body)";
+    insert(
+        connection,
+        into,
+        &writes.arrivals,
+        |row, (a, v)| {
+            row.push_bind(v.id.0).push_bind(a.merchant.0).push_bind(a.head.family().code()).push_bind(v.state.code());
+            row.push_bind(v.reason.map(|reason| reason.code())).push_bind(v.policy).push_bind(v.entries);
+            row.push_bind(a.locality).push_bind(v.turn).push_bind(v.position);
+            row.push_bind(v.payment.map(|id| id.0)).push_bind(v.customer.map(|id| id.0));
+            row.push_bind(a.received_us).push_bind(v.decided_us);
+            row.push_bind(a.digest.to_vec()).push_bind(a.signature.to_vec());
+            row.push_bind(a.head.kind.clone()).push_bind(a.head.status.clone()).push_bind(a.head.payment_id.clone());
+            row.push_bind(a.head.foreign_id.clone()).push_bind(a.head.end_user_reference.clone());
+            row.push_bind(a.head.address.clone()).push_bind(super::join_txids(a.head)).push_bind(v.detail.clone());
+            row.push_bind(a.headers.to_owned()).push_bind(a.body.to_vec());
+        },
+        "",
+    )
+    .await
+}
+
+async fn write_ledger(connection: &mut SqliteConnection, writes: &Writes<'_>) -> Result<(), StoreError> {
+    insert(
+        connection,
+        "payments (id, merchant_id, family, status, facts, fingerprint, customer_id, ext_id)",
+        &writes.payments,
+        |row, payment| {
+            row.push_bind(payment.id.0).push_bind(payment.merchant.0).push_bind(payment.family.code());
+            row.push_bind(payment.status.code()).push_bind(payment.facts).push_bind(payment.fingerprint);
+            row.push_bind(payment.customer.map(|id| id.0)).push_bind(payment.ext_id.clone());
+        },
+        "ON CONFLICT (id) DO UPDATE SET status = excluded.status, facts = excluded.facts,
+            fingerprint = excluded.fingerprint, customer_id = excluded.customer_id",
+    )
+    .await?;
+    let text = |amount: Option<Amount>| amount.map(|amount| amount.to_string());
+    insert(
+        connection,
+        "journal (position, merchant_id, event, effect, reason, postings, subject, callback_id, payment_id,
+            customer_id, at_us, hash, currency, amount, fee, balance_after)",
+        &writes.entries,
+        |row, (entry, hash)| {
+            row.push_bind(entry.position).push_bind(entry.merchant.0).push_bind(entry.event.code());
+            row.push_bind(entry.effect.code()).push_bind(entry.reason.map(|reason| reason.code()));
+            row.push_bind(i16::try_from(entry.postings.len()).unwrap_or(i16::MAX)).push_bind(entry.subject);
+            row.push_bind(entry.callback.0).push_bind(entry.payment.map(|id| id.0));
+            row.push_bind(entry.customer.map(|id| id.0)).push_bind(entry.at_us).push_bind(hash.to_vec());
+            row.push_bind(entry.currency.clone()).push_bind(text(entry.amount)).push_bind(text(entry.fee));
+            row.push_bind(text(entry.balance_after));
+        },
+        "",
+    )
+    .await?;
+    let postings: Vec<_> = super::numbered_postings(&writes.entries).collect();
+    insert(
+        connection,
+        "postings (position, ordinal, debit_id, credit_id, amount)",
+        &postings,
+        |row, (position, ordinal, posting)| {
+            row.push_bind(*position).push_bind(*ordinal).push_bind(posting.debit.0).push_bind(posting.credit.0);
+            row.push_bind(posting.amount.to_string());
+        },
+        "",
+    )
+    .await?;
+    for chunk in writes.balances.chunks(1_000) {
+        let mut query = question(
+            "id, balance",
+            chunk,
+            |row, (id, balance)| {
+                row.push_bind(id.0).push_bind(balance.to_string());
+            },
+            "UPDATE accounts SET balance = i.balance FROM i WHERE accounts.id = i.id",
+        );
+        query.build().persistent(false).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// What most batches have none of.
+async fn write_rare(connection: &mut SqliteConnection, writes: &Writes<'_>) -> Result<(), StoreError> {
+    for verdict in &writes.verdicts {
+        write_verdict(connection, verdict).await?;
+    }
+    let now_us = writes.now_us;
+    insert(
+        connection,
+        "customers (id, merchant_id, name, opened_us)",
+        &writes.customers,
+        |row, (id, merchant, name)| {
+            row.push_bind(id.0).push_bind(merchant.0).push_bind(name.clone()).push_bind(now_us);
+        },
+        "",
+    )
+    .await?;
+    insert(
+        connection,
+        "customer_references (merchant_id, kind, value, customer_id)",
+        &writes.references,
+        |row, (key, id)| {
+            row.push_bind(key.merchant.0).push_bind(key.kind.code()).push_bind(key.value.clone()).push_bind(id.0);
+        },
+        "",
+    )
+    .await?;
+    insert(
+        connection,
+        "accounts (id, merchant_id, kind, customer_id, currency, balance)",
+        &writes.new_accounts,
+        |row, (id, key, balance)| {
+            row.push_bind(id.0).push_bind(key.merchant.0).push_bind(key.kind.code());
+            row.push_bind(key.customer.map_or(0, |id| id.0)).push_bind(key.currency.clone());
+            row.push_bind(balance.to_string());
+        },
+        "",
+    )
+    .await?;
+    insert(
+        connection,
+        "redeliveries (callback_id, count, last_us)",
+        &writes.redeliveries,
+        |row, id| {
+            row.push_bind(id.0).push_bind(1_i64).push_bind(now_us);
+        },
+        "ON CONFLICT (callback_id) DO UPDATE SET count = redeliveries.count + 1, last_us = excluded.last_us",
+    )
+    .await?;
+    write_discrepancies(connection, writes).await
+}
+
+async fn write_discrepancies(connection: &mut SqliteConnection, writes: &Writes<'_>) -> Result<(), StoreError> {
+    insert(
+        connection,
+        "discrepancies (position, merchant_id, reason, callback_id, payment_id, opened_us)",
+        &writes.discrepancies,
+        |row, discrepancy| {
+            row.push_bind(discrepancy.position).push_bind(discrepancy.merchant.0);
+            row.push_bind(discrepancy.reason.code()).push_bind(discrepancy.callback.0);
+            row.push_bind(discrepancy.payment.map(|id| id.0)).push_bind(discrepancy.opened_us);
+        },
+        "",
+    )
+    .await?;
+    for id in &writes.released {
+        sqlx::query(
+            "UPDATE discrepancies SET resolved_us = ?, resolution = 'decided anew'
+             WHERE callback_id = ? AND resolved_us IS NULL AND position <= ?",
+        )
+        .bind(writes.now_us)
+        .bind(id.0)
+        .bind(writes.released_before)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn write_verdict(connection: &mut SqliteConnection, verdict: &Verdict) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE callbacks SET state = ?, reason = ?, detail = ?, policy = ?, entries = ?, position = ?, turn = ?,
+            payment_id = ?, customer_id = ?, decided_us = ? WHERE id = ?",
+    )
+    .bind(verdict.state.code())
+    .bind(verdict.reason.map(|reason| reason.code()))
+    .bind(verdict.detail.as_deref())
+    .bind(verdict.policy)
+    .bind(verdict.entries)
+    .bind(verdict.position)
+    .bind(verdict.turn)
+    .bind(verdict.payment.map(|id| id.0))
+    .bind(verdict.customer.map(|id| id.0))
+    .bind(verdict.decided_us)
+    .bind(verdict.id.0)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn note_failure(
+    connection: &mut SqliteConnection,
+    id: CallbackId,
+    error: &str,
+    next_us: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO failures (callback_id, attempts, next_us, error) VALUES (?1, 1, ?2, ?3)
+         ON CONFLICT (callback_id) DO UPDATE SET attempts = failures.attempts + 1, next_us = ?2, error = ?3",
+    )
+    .bind(id.0)
+    .bind(next_us)
+    .bind(error)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn forget_failures(connection: &mut SqliteConnection, ids: &[CallbackId]) -> Result<(), StoreError> {
+    for id in ids {
+        sqlx::query("DELETE FROM failures WHERE callback_id = ?").bind(id.0).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn add_merchants(connection: &mut SqliteConnection, names: &[String]) -> Result<(), StoreError> {
+    for name in names {
+        sqlx::query(
+            "INSERT INTO merchants (id, name) SELECT (SELECT coalesce(max(id), 0) FROM merchants) + 1, ?1
+             WHERE NOT EXISTS (SELECT 1 FROM merchants WHERE name = ?1)",
+        )
+        .bind(name.as_str())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}

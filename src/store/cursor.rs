@@ -1,0 +1,59 @@
+//! Cursors over the journal: how far a reader has come, and which replica reads for now. The lease runs by the
+//! database's clock, so replicas whose clocks differ agree on when it ends. Each question is a single statement.
+
+use sea_orm::{ConnectionTrait as _, EntityTrait as _, Statement, Value};
+
+use super::{Db, Kind, StoreError};
+
+/// The cursor of the events that `RabbitMQ` confirmed.
+pub const RABBITMQ: &str = "rabbitmq";
+
+/// A cursor as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CursorState {
+    /// Everything up to here is done.
+    pub position: i64,
+    /// Empty: nobody.
+    pub owner: String,
+    /// By the database's clock.
+    pub until_us: i64,
+}
+
+/// Takes the lease, or prolongs it, and tells where to go on from. `None`: another owner has it.
+pub async fn take_lease(db: &Db, name: &str, owner: &str, ttl_us: i64) -> Result<Option<i64>, StoreError> {
+    let sql = "UPDATE cursors SET owner = $2, until_us = {now} + $3
+        WHERE name = $1 AND (owner = $2 OR until_us < {now}) RETURNING position";
+    let values = [name.into(), owner.into(), ttl_us.into()];
+    let row = db.orm.query_one_raw(statement(db, sql, values)).await?;
+    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
+}
+
+/// Moves the cursor and prolongs the lease. `false`: the lease is no longer the owner's, and nothing has moved.
+pub async fn advance(db: &Db, name: &str, owner: &str, position: i64, ttl_us: i64) -> Result<bool, StoreError> {
+    let sql = "UPDATE cursors SET position = $3, until_us = {now} + $4
+        WHERE name = $1 AND owner = $2 AND position <= $3";
+    let values = [name.into(), owner.into(), position.into(), ttl_us.into()];
+    Ok(db.orm.execute_raw(statement(db, sql, values)).await?.rows_affected() == 1)
+}
+
+/// Gives the lease back, so that another replica need not wait for its end.
+pub async fn release(db: &Db, name: &str, owner: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE cursors SET owner = '', until_us = 0 WHERE name = $1 AND owner = $2";
+    db.orm.execute_raw(statement(db, sql, [name.into(), owner.into()])).await?;
+    Ok(())
+}
+
+/// How the cursor stands.
+pub async fn state(db: &Db, name: &str) -> Result<CursorState, StoreError> {
+    let row = entity::cursor::Entity::find_by_id(name).one(&db.orm).await?;
+    let row = row.ok_or_else(|| StoreError::Corrupt(format!("there is no cursor {name}")))?;
+    Ok(CursorState { position: row.position, owner: row.owner, until_us: row.until_us })
+}
+
+fn statement<const N: usize>(db: &Db, sql: &str, values: [Value; N]) -> Statement {
+    let now = match db.kind {
+        Kind::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+        Kind::Sqlite => "CAST(unixepoch('subsec') * 1000000 AS integer)",
+    };
+    Statement::from_sql_and_values(db.orm.get_database_backend(), sql.replace("{now}", now), values)
+}

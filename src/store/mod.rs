@@ -1,0 +1,106 @@
+//! Everything that is asked of the database, as free functions named after the question. The only importer of
+//! `entity`: rows do not leave this folder. Writing the ledger is `booking`'s, and only the booker calls it.
+
+pub mod booking;
+pub mod cursor;
+pub mod events;
+pub mod merchants;
+pub mod proof;
+pub mod schema;
+
+use std::time::Duration;
+
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr};
+
+/// What went wrong between us and the database.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the database refused a statement")]
+    Refused(#[source] sqlx::Error),
+    #[error("the database can't be reached")]
+    Unreachable(#[source] sqlx::Error),
+    #[error("the database refused a query")]
+    Query(#[from] DbErr),
+    #[error("a stored row makes no sense: {0}")]
+    Corrupt(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_about_the_statement(&error) { Self::Refused(error) } else { Self::Unreachable(error) }
+    }
+}
+
+/// Whether the statement itself is at fault, so that trying another one makes sense. Shutting down (57P01..3),
+/// read-only (25006), time-outs, too many connections, full disks (53xxx) and lost connections are the database's trouble.
+fn is_about_the_statement(error: &sqlx::Error) -> bool {
+    let Some(database) = error.as_database_error() else {
+        return matches!(error, sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. });
+    };
+    let code = database.code().unwrap_or_default();
+    let is_postgres = database.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some();
+    if is_postgres {
+        let troubles = ["08", "25", "40", "53", "55", "57", "58", "XX"];
+        return !troubles.iter().any(|class| code.starts_with(class));
+    }
+    // SQLite: 19 constraint (with its extended codes), 20 mismatch, 25 range, 1 generic; 5 busy, 13 full, 10 I/O are not.
+    let primary = code.parse::<i64>().map_or(1, |code| code & 0xff);
+    matches!(primary, 1 | 18 | 19 | 20 | 25)
+}
+
+/// The two databases there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Postgres,
+    Sqlite,
+}
+
+/// The database: a lazily filled pool for reading and small writes. The booker has a connection of its own.
+#[derive(Clone)]
+pub struct Db {
+    pub orm: DatabaseConnection,
+    pub kind: Kind,
+    /// With its password: for the booker's own connection only, never for a log.
+    url: std::sync::Arc<str>,
+}
+
+impl Db {
+    /// Makes the pool without opening a connection: the first question does.
+    pub async fn lazy(url: &str, max_connections: u32) -> Result<Self, StoreError> {
+        let kind = if url.starts_with("sqlite:") { Kind::Sqlite } else { Kind::Postgres };
+        let mut options = ConnectOptions::new(url);
+        options
+            .connect_lazy(true)
+            .min_connections(0)
+            .max_connections(max_connections)
+            .acquire_timeout(Duration::from_secs(3))
+            .idle_timeout(Duration::from_mins(5))
+            .max_lifetime(Duration::from_mins(30))
+            .sqlx_logging(false);
+        if kind == Kind::Postgres {
+            options.map_sqlx_postgres_opts(|options| {
+                options.application_name("tallyhook").options([("statement_timeout", "30s")])
+            });
+        } else {
+            options.map_sqlx_sqlite_opts(booking::sqlite::durable);
+        }
+        let orm = Database::connect(options).await?;
+        Ok(Self { orm, kind, url: url.into() })
+    }
+
+    /// A connection outside the pool, for the booker.
+    pub async fn booking_connection(&self) -> Result<booking::Connection, StoreError> {
+        booking::Connection::open(self.kind, &self.url).await
+    }
+
+    /// Answers when the database does.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        Ok(self.orm.ping().await?)
+    }
+}
+
+/// The number of microseconds of a moment since 1970: what every `_us` column holds.
+pub fn micros(at: std::time::SystemTime) -> i64 {
+    let since = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

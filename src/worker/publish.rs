@@ -1,0 +1,461 @@
+//! Stop 3: the journal goes to the broker, in order, each event at least once.
+//!
+//! - The outbox is a cursor over the journal. One replica at a time holds its lease; whoever takes it goes on from the
+//!   stored position, never from memory.
+//! - A step reads one page and sends it, while the next page is read and the confirms of the last come in. At most
+//!   `window` events are under way, two pages in memory.
+//! - The cursor moves only past what is confirmed without a hole. No transaction is open while the network is.
+//! - When event k fails, sending stops, the rest of the confirms is waited for, the cursor moves to k-1, and k is tried
+//!   alone until it is confirmed: what came after it is sent a second time, with the same id, but only once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::info;
+
+use super::{Progress, Worker};
+use crate::broker::{Broker, Failed, Failure, Flight, Settled};
+use crate::config;
+use crate::domain::event::Event;
+use crate::metrics::Metrics;
+use crate::store::events::MerchantNames;
+use crate::store::{Db, StoreError, cursor, events, merchants};
+
+/// Events read at once.
+const PAGE: usize = 1_000;
+/// Confirmed events after which the cursor moves.
+const SAVE_EVENTS: i64 = 1_000;
+/// The cursor moves after this long, however few they are: a commit for each would cost the booker its own.
+const SAVE_EVERY: Duration = Duration::from_millis(200);
+/// Events booked by other replicas are noticed after this long.
+const POLL: Duration = Duration::from_millis(500);
+/// Reads that don't fill a page are this far apart: under load a few larger ones cost the database less.
+const PACE: Duration = Duration::from_millis(10);
+const LEASE: Duration = Duration::from_secs(6);
+const LEASE_US: i64 = 6_000_000;
+/// Taken off our side of the lease, for the way to the database and back.
+const LEASE_MARGIN: Duration = Duration::from_millis(500);
+const RENEW_EVERY: Duration = Duration::from_secs(2);
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+const GAUGES_EVERY: Duration = Duration::from_secs(1);
+/// A channel that met the queue before its new leader nacks for ever: refused this often, another one is tried …
+const REFUSALS_OF_CHANNEL: u32 = 3;
+/// … and this often, another connection.
+const REFUSALS_OF_CONNECTION: u32 = 10;
+
+/// What the publisher needs.
+pub struct Parts {
+    pub db: Db,
+    pub broker: config::Broker,
+    pub metrics: Arc<Metrics>,
+    /// The journal's last position, as far as this process books.
+    pub position: watch::Receiver<i64>,
+    pub clock: fn() -> i64,
+}
+
+/// What is known while the lease is ours.
+struct Reign {
+    until: Instant,
+    renewed: Instant,
+    /// Up to here events are sent, confirmed, and stored as confirmed.
+    sent: i64,
+    confirmed: i64,
+    saved: i64,
+    saved_at: Instant,
+}
+
+pub struct Publisher {
+    parts: Parts,
+    /// This process, as the lease knows it.
+    owner: String,
+    names: Option<Arc<MerchantNames>>,
+    reign: Option<Reign>,
+    link: Option<Broker>,
+    /// The URL to try first.
+    host: usize,
+    connections: u64,
+    flight: Flight,
+    ahead: Option<Vec<Event>>,
+    /// After a failure a single event is sent, until it is confirmed.
+    is_probing: bool,
+    refusals: u32,
+    read_at: Instant,
+    gauged_at: Option<Instant>,
+}
+
+impl Publisher {
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            owner: uuid::Uuid::from_u128(rand::random()).to_string(),
+            names: None,
+            reign: None,
+            link: None,
+            host: 0,
+            connections: 0,
+            flight: Flight::default(),
+            ahead: None,
+            is_probing: false,
+            refusals: 0,
+            read_at: Instant::now(),
+            gauged_at: None,
+        }
+    }
+
+    async fn page(&mut self) -> anyhow::Result<Progress> {
+        if !self.reigns().await? {
+            self.watch_others().await?;
+            return Ok(Progress::Idle);
+        }
+        self.connect().await?;
+        let events = match self.ahead.take() {
+            Some(events) => events,
+            None => self.read().await?,
+        };
+        self.show_pending()?;
+        if events.is_empty() {
+            self.settle().await?;
+            self.save_when_due().await?;
+            self.watch_oldest().await?;
+            return Ok(Progress::Idle);
+        }
+        let is_full = events.len() >= PAGE;
+        if is_full {
+            let last = events.last().map_or(0, |event| event.position);
+            let ahead = read(self.parts.db.clone(), self.names().await?, last, PAGE);
+            let (sent, ahead) = tokio::join!(self.send(events), ahead);
+            sent?;
+            self.ahead = Some(ahead?).filter(|events| !events.is_empty());
+        } else {
+            self.send(events).await?;
+        }
+        if self.ahead.is_none() {
+            self.settle().await?;
+            self.is_probing = false;
+        }
+        self.save_when_due().await?;
+        self.watch_oldest().await?;
+        // Events of other replicas are not announced, so after one of them another read is due.
+        let is_all = !is_full && self.reign()?.sent == *self.parts.position.borrow();
+        Ok(if is_all { Progress::Idle } else { Progress::More })
+    }
+
+    /// Holds the lease, or tries to get it. What is known from before counts only if nobody else reigned meanwhile.
+    async fn reigns(&mut self) -> anyhow::Result<bool> {
+        if self.reign.as_ref().is_some_and(|reign| reign.renewed.elapsed() < RENEW_EVERY) {
+            return Ok(true);
+        }
+        let asked = Instant::now();
+        let taken = cursor::take_lease(&self.parts.db, cursor::RABBITMQ, &self.owner, LEASE_US).await;
+        let Some(position) = taken.context("the publishing lease can't be asked for")? else {
+            if self.reign.is_some() {
+                self.abdicate();
+                info!("Another replica publishes now");
+            }
+            return Ok(false);
+        };
+        match &mut self.reign {
+            Some(reign) if reign.saved == position => {
+                reign.renewed = asked;
+                reign.until = until(asked);
+            }
+            _ => {
+                self.abdicate();
+                info!(position, "This replica publishes from position {position}");
+                let until = until(asked);
+                let (sent, confirmed, saved) = (position, position, position);
+                self.reign = Some(Reign { until, renewed: asked, sent, confirmed, saved, saved_at: asked });
+            }
+        }
+        Ok(true)
+    }
+
+    /// Forgets everything about publishing. What is still under way would mix with what is sent next: it goes with
+    /// its connection.
+    fn abdicate(&mut self) {
+        self.reign = None;
+        self.ahead = None;
+        if !self.flight.is_empty() {
+            self.flight = Flight::default();
+            self.drop_link();
+        }
+    }
+
+    fn reign(&mut self) -> anyhow::Result<&mut Reign> {
+        self.reign.as_mut().context("the publishing lease is gone")
+    }
+
+    async fn connect(&mut self) -> anyhow::Result<()> {
+        if self.link.as_ref().is_some_and(Broker::is_up) {
+            return Ok(());
+        }
+        if !self.flight.is_empty() {
+            return Err(self.fail().await);
+        }
+        if let Some(link) = self.link.as_mut().filter(|link| link.is_connected()) {
+            return Ok(link.reopen().await?);
+        }
+        self.drop_link();
+        match self.dial().await {
+            Ok(link) => {
+                info!(host = link.host(), "Connected to RabbitMQ");
+                self.link = Some(link);
+                self.parts.metrics.broker_connected.raise(true);
+                if self.connections > 0 {
+                    self.parts.metrics.broker_reconnects.increment();
+                }
+                self.connections = self.connections.saturating_add(1);
+                Ok(())
+            }
+            Err(error) => {
+                // Another replica may reach the broker where this one can't.
+                self.abdicate();
+                cursor::release(&self.parts.db, cursor::RABBITMQ, &self.owner).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn dial(&mut self) -> anyhow::Result<Broker> {
+        let first = self.host;
+        self.host = self.host.wrapping_add(1).checked_rem(self.parts.broker.urls.len()).unwrap_or(0);
+        let link = Broker::connect(&self.parts.broker, first).await?;
+        link.declare(&self.parts.broker).await?;
+        Ok(link)
+    }
+
+    fn drop_link(&mut self) {
+        self.link = None;
+        self.parts.metrics.broker_connected.raise(false);
+    }
+
+    async fn names(&mut self) -> anyhow::Result<Arc<MerchantNames>> {
+        if let Some(names) = &self.names {
+            return Ok(Arc::clone(names));
+        }
+        let names = Arc::new(merchants::all(&self.parts.db).await?);
+        self.names = Some(Arc::clone(&names));
+        Ok(names)
+    }
+
+    async fn read(&mut self) -> anyhow::Result<Vec<Event>> {
+        sleep_until(self.read_at.checked_add(PACE).unwrap_or(self.read_at)).await;
+        self.read_at = Instant::now();
+        self.parts.position.mark_unchanged();
+        let limit = if self.is_probing { 1 } else { PAGE };
+        let (names, sent) = (self.names().await?, self.reign()?.sent);
+        Ok(read(self.parts.db.clone(), names, sent, limit).await?)
+    }
+
+    async fn send(&mut self, events: Vec<Event>) -> anyhow::Result<()> {
+        let now_s = u64::try_from((self.parts.clock)()).unwrap_or(0).div_euclid(1_000_000);
+        for event in events {
+            while self.flight.len() >= self.parts.broker.window {
+                self.confirm().await?;
+            }
+            let reign = self.reign.as_mut().context("the publishing lease is gone")?;
+            if reign.until <= Instant::now() {
+                self.abdicate();
+                bail!("the publishing lease ran out: the database was too slow to prolong it");
+            }
+            reign.sent = event.position;
+            let link = self.link.as_ref().context("the connection to RabbitMQ is gone")?;
+            link.publish(&mut self.flight, event, now_s);
+        }
+        Ok(())
+    }
+
+    /// Waits for the oldest confirm. The lease is kept while the broker takes its time.
+    async fn confirm(&mut self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        loop {
+            match self.flight.settle(Duration::from_secs(1)).await {
+                Settled::Confirmed { count, position } => {
+                    self.reign()?.confirmed = position;
+                    self.refusals = 0;
+                    self.parts.metrics.events_published.add(count);
+                    return Ok(());
+                }
+                Settled::Nothing if begun.elapsed() < CONFIRM_TIMEOUT => {
+                    if !self.reigns().await? {
+                        bail!("another replica publishes");
+                    }
+                }
+                Settled::Nothing | Settled::Failed => return Err(self.fail().await),
+            }
+        }
+    }
+
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        while !self.flight.is_empty() {
+            self.confirm().await?;
+        }
+        Ok(())
+    }
+
+    /// An event failed: everything under way is waited for, and the cursor moved to the last before it.
+    async fn fail(&mut self) -> anyhow::Error {
+        self.ahead = None;
+        self.is_probing = true;
+        let Some(failed) = self.flight.drain(DRAIN_TIMEOUT).await else {
+            self.drop_link();
+            return anyhow!("RabbitMQ confirmed only when it was given up; sending again");
+        };
+        if let Some(reign) = &mut self.reign {
+            // Nothing that is stored as confirmed can fail: the flight was looked through before it was stored.
+            reign.confirmed = failed.position.saturating_sub(1).max(reign.saved);
+            reign.sent = reign.confirmed;
+        }
+        self.parts.metrics.events_returned.add(failed.returned);
+        self.parts.metrics.broker_nacks.add(failed.refused);
+        let position = failed.position;
+        self.react(&failed).await;
+        let error = anyhow::Error::new(failed.failure);
+        match self.store().await {
+            Ok(()) => error,
+            Err(other) => other.context(format!("event {position} failed ({error}), and the cursor can't be moved")),
+        }
+    }
+
+    /// What a failure does to the connection.
+    async fn react(&mut self, failed: &Failed) {
+        match &failed.failure {
+            // The broker is fine; a queue is missing.
+            Failure::Returned { .. } => {}
+            Failure::Late => self.drop_link(),
+            Failure::Refused | Failure::Lost(_) => {
+                self.refusals = self.refusals.saturating_add(1);
+                let is_lost = matches!(failed.failure, Failure::Lost(_));
+                let is_channel_due = is_lost || self.refusals.is_multiple_of(REFUSALS_OF_CHANNEL);
+                if self.refusals >= REFUSALS_OF_CONNECTION {
+                    self.refusals = 0;
+                    self.drop_link();
+                } else if is_channel_due
+                    && let Some(link) = self.link.as_mut().filter(|link| link.is_connected())
+                    && link.reopen().await.is_err()
+                {
+                    self.drop_link();
+                }
+            }
+        }
+    }
+
+    async fn save_when_due(&mut self) -> anyhow::Result<()> {
+        let reign = self.reign()?;
+        let unsaved = reign.confirmed.saturating_sub(reign.saved);
+        let is_due = unsaved >= SAVE_EVENTS || (unsaved > 0 && reign.saved_at.elapsed() >= SAVE_EVERY);
+        if is_due { self.save().await } else { Ok(()) }
+    }
+
+    async fn save(&mut self) -> anyhow::Result<()> {
+        if self.flight.has_failed() {
+            return Err(self.fail().await);
+        }
+        self.store().await
+    }
+
+    async fn store(&mut self) -> anyhow::Result<()> {
+        let Some(reign) = &mut self.reign else { return Ok(()) };
+        let asked = Instant::now();
+        let moved =
+            cursor::advance(&self.parts.db, cursor::RABBITMQ, &self.owner, reign.confirmed, LEASE_US).await?;
+        if !moved {
+            self.abdicate();
+            bail!("another replica took over publishing");
+        }
+        reign.saved = reign.confirmed;
+        (reign.saved_at, reign.renewed, reign.until) = (asked, asked, until(asked));
+        self.show_pending()
+    }
+
+    /// As far as this process knows.
+    fn show_pending(&mut self) -> anyhow::Result<()> {
+        let known = *self.parts.position.borrow();
+        let reign = self.reign()?;
+        let pending = known.max(reign.sent).saturating_sub(reign.confirmed);
+        let pending = u64::try_from(pending).unwrap_or(0);
+        self.parts.metrics.outbox_pending.set(pending);
+        if pending == 0 {
+            self.parts.metrics.outbox_oldest_ms.set(0);
+        }
+        Ok(())
+    }
+
+    async fn watch_oldest(&mut self) -> anyhow::Result<()> {
+        let confirmed = self.reign()?.confirmed;
+        Ok(self.gauge(confirmed).await?)
+    }
+
+    async fn watch_others(&mut self) -> anyhow::Result<()> {
+        if self.is_gauge_due() {
+            let position = cursor::state(&self.parts.db, cursor::RABBITMQ).await?.position;
+            self.gauge(position).await?;
+        }
+        Ok(())
+    }
+
+    fn is_gauge_due(&self) -> bool {
+        self.gauged_at.is_none_or(|at| at.elapsed() >= GAUGES_EVERY)
+    }
+
+    /// As the database knows.
+    async fn gauge(&mut self, position: i64) -> Result<(), StoreError> {
+        if !self.is_gauge_due() {
+            return Ok(());
+        }
+        self.gauged_at = Some(Instant::now());
+        let backlog = events::backlog(&self.parts.db, position).await?;
+        let age_us = backlog.oldest_us.map_or(0, |at_us| (self.parts.clock)().saturating_sub(at_us));
+        self.parts.metrics.outbox_pending.set(u64::try_from(backlog.pending).unwrap_or(0));
+        self.parts.metrics.outbox_oldest_ms.set(u64::try_from(age_us.div_euclid(1000)).unwrap_or(0));
+        Ok(())
+    }
+}
+
+impl Worker for Publisher {
+    const NAME: &'static str = "publishing";
+
+    async fn step(&mut self) -> anyhow::Result<Progress> {
+        let outcome = self.page().await;
+        self.parts.metrics.publishing_blocked.raise(outcome.is_err());
+        if outcome.is_err() {
+            self.ahead = None;
+            // A merchant that another replica added is a reason to fail.
+            self.names = None;
+        }
+        outcome
+    }
+
+    async fn woken(&mut self) {
+        let has_unsaved = self.reign.as_ref().is_some_and(|reign| reign.confirmed > reign.saved);
+        tokio::select! {
+            Ok(()) = self.parts.position.changed() => {}
+            () = sleep(if has_unsaved { SAVE_EVERY } else { POLL }) => {}
+        }
+    }
+
+    /// Confirms that are under way are waited for, the cursor moved, the lease given back.
+    async fn finish(&mut self) -> anyhow::Result<()> {
+        let settled = self.settle().await;
+        let saved = if self.reign.is_some() { self.save().await } else { Ok(()) };
+        cursor::release(&self.parts.db, cursor::RABBITMQ, &self.owner).await?;
+        if let Some(link) = self.link.take() {
+            link.close().await;
+        }
+        self.parts.metrics.broker_connected.raise(false);
+        settled.and(saved)
+    }
+}
+
+async fn read(db: Db, names: Arc<MerchantNames>, after: i64, limit: usize) -> Result<Vec<Event>, StoreError> {
+    events::after(&db, &names, after, u64::try_from(limit).unwrap_or(u64::MAX)).await
+}
+
+fn until(asked: Instant) -> Instant {
+    let safe = LEASE.saturating_sub(LEASE_MARGIN);
+    asked.checked_add(safe).unwrap_or(asked)
+}

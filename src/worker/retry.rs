@@ -1,0 +1,54 @@
+//! Brings callbacks back that the database refused: their stored bytes go to the booker again, which decides them like
+//! any other, under its lock. When to try is kept beside each, so that replicas and restarts agree.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::{Progress, Worker};
+use crate::booker::{Booker, Incoming};
+use crate::metrics::Metrics;
+use crate::store::{Db, callbacks};
+
+/// Callbacks that are tried in one step.
+const BATCH: u64 = 50;
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What retrying needs.
+pub struct Retry {
+    pub db: Db,
+    pub booker: Booker,
+    pub metrics: Arc<Metrics>,
+    pub clock: fn() -> i64,
+}
+
+impl Worker for Retry {
+    const NAME: &'static str = "retrying of failed callbacks";
+
+    async fn step(&mut self) -> anyhow::Result<Progress> {
+        let due = callbacks::due_failures(&self.db, (self.clock)(), BATCH).await?;
+        let mut stored = Vec::with_capacity(due.len());
+        for body in callbacks::load(&self.db, &due).await? {
+            let incoming = Incoming::new(body.merchant, body.signature, body.headers, body.body, body.received_us);
+            stored.push((body.id, incoming));
+        }
+        let tried = stored.len();
+        if tried > 0 {
+            self.booker.decide(stored, false).await?;
+        }
+        let open = callbacks::open_counts(&self.db).await?;
+        self.metrics.held_open.set(open.held);
+        self.metrics.failed_open.set(open.failed);
+        // One that fails again is due later, so this comes to an end.
+        Ok(if tried > 0 { Progress::More } else { Progress::Idle })
+    }
+
+    async fn woken(&mut self) {
+        sleep(INTERVAL).await;
+    }
+
+    async fn finish(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
