@@ -86,7 +86,9 @@ pub async fn database(settings: &Settings) -> anyhow::Result<Db> {
     let db = reach(settings).await?;
     let missing = schema::missing(&db).await?;
     if missing > 0 {
-        return Err(anyhow!("the database lacks {missing} migrations of this version: run `tallyhook migrate up` first"));
+        return Err(anyhow!(
+            "the database lacks {missing} migrations of this version: run `tallyhook migrate up` first"
+        ));
     }
     if schema::is_newer(&db).await? {
         return Err(anyhow!("the database was migrated by a newer version of tallyhook: run that version instead"));

@@ -17,6 +17,7 @@
 pub mod app;
 pub mod audit;
 pub mod booker;
+pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod domain;
@@ -25,3 +26,4 @@ pub mod metrics;
 pub mod processor;
 pub mod store;
 pub mod telemetry;
+pub mod worker;

@@ -18,6 +18,8 @@ pub fn init(log: &Log) -> Result<(), TryInitError> {
     let is_terminal = std::io::stderr().is_terminal();
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that can't be written (a full disk) must not become a panic, which complaining about it on stderr would.
+    let builder = builder.log_internal_errors(false);
     let is_json = match log.format {
         LogFormat::Auto => !is_terminal,
         LogFormat::Json => true,

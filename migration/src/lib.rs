@@ -3,8 +3,8 @@
 
 #![expect(elided_lifetimes_in_paths, reason = "the trait's own methods elide them, and async_trait wants the same")]
 
-pub use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager, async_trait, prelude::DbErr};
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
+pub use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager, async_trait, prelude::DbErr};
 
 mod m20261120_000001_callbacks;
 mod m20261120_000002_ledger;
@@ -37,7 +37,12 @@ async fn ddl(manager: &SchemaManager<'_>, statements: &str) -> Result<(), DbErr>
         }
         let statement = statement.strip_prefix(here).unwrap_or(statement);
         let words: [(&str, &str); 4] = if is_postgres {
-            [("{blob}", "bytea"), ("{amount}", "numeric(38,18)"), ("{c}", "COLLATE \"C\""), ("{hot}", "WITH (fillfactor = 75)")]
+            [
+                ("{blob}", "bytea"),
+                ("{amount}", "numeric(38,18)"),
+                ("{c}", "COLLATE \"C\""),
+                ("{hot}", "WITH (fillfactor = 75)"),
+            ]
         } else {
             [("{blob}", "blob"), ("{amount}", "text"), ("{c}", ""), ("{hot}", "")]
         };

@@ -116,14 +116,7 @@ impl Books {
             .iter()
             .map(|posting| (kind(posting.debit), kind(posting.credit), currency(posting.debit), posting.amount))
             .collect();
-        digest(&(
-            entry.event.code(),
-            entry.effect.code(),
-            entry.currency.as_deref(),
-            entry.amount,
-            entry.fee,
-            postings,
-        ))
+        digest(&(entry.event.code(), entry.effect.code(), entry.currency.as_deref(), entry.amount, entry.fee, postings))
     }
 
     /// What must hold at the end: the head, every balance, the sum of each currency.

@@ -158,12 +158,8 @@ impl Decisions {
         }
         let key = payment_key(stored, callback);
         let twin = fingerprint(callback).and_then(|print| self.twins.get(&(stored.merchant.0, print)));
-        let known = Known {
-            payment: self.payments.get(&key),
-            owner,
-            policy,
-            has_twin: twin.is_some_and(|twin| *twin != key),
-        };
+        let known =
+            Known { payment: self.payments.get(&key), owner, policy, has_twin: twin.is_some_and(|twin| *twin != key) };
         (decide(callback, &known), owner)
     }
 
@@ -215,4 +211,3 @@ pub(super) fn digest(value: &impl Hash) -> u64 {
     value.hash(&mut hasher);
     hasher.finish()
 }
-

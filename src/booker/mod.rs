@@ -8,36 +8,26 @@
 //! `failed` and the retry worker brings it back. When the database can't be reached nothing is kept in memory:
 //! everybody waiting is told so (503), and the processor sends again.
 
+mod desk;
 mod incoming;
 mod plan;
+pub mod replay;
+mod settle;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
+use desk::Desk;
 pub use incoming::Incoming;
-use plan::{BalanceLimit, Forced, Member, Plan};
 pub use plan::Outcome;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
-use tracing::{debug, error, info, warn};
 
-use crate::domain::amount::Amount;
-use crate::domain::customer::references;
 use crate::domain::decide::Policy;
-use crate::domain::ids::{AccountId, CallbackId, CustomerId, MerchantId};
+use crate::domain::ids::{CallbackId, MerchantId};
 use crate::domain::reason::Reason;
 use crate::metrics::Metrics;
-use crate::store::booking::{AccountKey, Connection, Head, Key, ReferenceKey, State};
-use crate::store::{Db, StoreError};
-
-/// A batch that takes longer is given up; the session's own limits (5 s) strike first.
-const BATCH_TIMEOUT: Duration = Duration::from_secs(15);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Entries kept in each cache before it is emptied: about 10 MB.
-const CACHE_ENTRIES: usize = 40_000;
-/// Longest wait between two tries of a failed callback.
-const RETRY_MAX_S: i64 = 3_600;
+use crate::store::Db;
+use crate::store::booking::State;
 
 /// Why a request was not booked. Nothing is lost: whoever sent it sends again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,8 +48,15 @@ pub struct Receipt {
 }
 
 enum Request {
-    Receive { incoming: Box<Incoming>, answer: oneshot::Sender<Result<Receipt, Refusal>> },
-    Decide { stored: Vec<(CallbackId, Incoming)>, dry_run: bool, answer: oneshot::Sender<Result<Vec<Outcome>, Refusal>> },
+    Receive {
+        incoming: Box<Incoming>,
+        answer: oneshot::Sender<Result<Receipt, Refusal>>,
+    },
+    Decide {
+        stored: Vec<(CallbackId, Incoming)>,
+        dry_run: bool,
+        answer: oneshot::Sender<Result<Vec<Outcome>, Refusal>>,
+    },
 }
 
 /// How the rest of the program speaks to the booker.
@@ -114,381 +111,6 @@ pub fn booker(parts: Parts) -> (Booker, impl Future<Output = ()> + Send) {
     let (requests, queue) = mpsc::channel(parts.queue);
     let (positions, position) = watch::channel(0);
     let metrics = Arc::clone(&parts.metrics);
-    let desk = Desk { parts, connection: None, cache: Cache::default(), positions };
+    let desk = Desk::new(parts, positions);
     (Booker { requests, position, metrics }, desk.run(queue))
-}
-
-#[derive(Default)]
-struct Cache {
-    /// A reference never changes its customer: valid for ever.
-    customers: HashMap<ReferenceKey, CustomerId>,
-    /// Valid while nobody else has booked: as long as the head is at `turn`.
-    accounts: HashMap<AccountKey, (AccountId, Amount)>,
-    turn: i64,
-    position: i64,
-}
-
-struct Desk {
-    parts: Parts,
-    connection: Option<Connection>,
-    cache: Cache,
-    positions: watch::Sender<i64>,
-}
-
-type Answer = oneshot::Sender<Result<Receipt, Refusal>>;
-
-impl Desk {
-    async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
-        while let Some(first) = queue.recv().await {
-            let mut bodies = Vec::new();
-            let mut answers = Vec::new();
-            let mut later = None;
-            sort(first, &mut bodies, &mut answers, &mut later);
-            if !bodies.is_empty() {
-                self.receive(&mut queue, bodies, answers, &mut later).await;
-            }
-            if let Some(Request::Decide { stored, dry_run, answer }) = later {
-                let outcome = self.decide_again(&stored, dry_run).await;
-                if answer.send(outcome).is_err() {
-                    info!("Whoever asked for a decision has gone");
-                }
-            }
-        }
-        if let Some(connection) = self.connection.take() {
-            connection.close().await;
-        }
-    }
-
-    async fn receive(
-        &mut self,
-        queue: &mut mpsc::Receiver<Request>,
-        mut bodies: Vec<Incoming>,
-        mut answers: Vec<Answer>,
-        later: &mut Option<Request>,
-    ) {
-        let head = self.begin().await;
-        // Whatever queued up while the head was waited for joins the batch, or shares its refusal.
-        while bodies.len() < self.parts.batch && later.is_none() {
-            let Ok(next) = queue.try_recv() else { break };
-            sort(next, &mut bodies, &mut answers, later);
-        }
-        let receipts = match head {
-            Ok(head) => self.book_batch(head, &bodies).await,
-            Err(error) => Err(error),
-        };
-        let receipts = match receipts {
-            Ok(receipts) => receipts.into_iter().map(Ok).collect(),
-            Err(StoreError::Refused(source)) => {
-                warn!(error = &source as &dyn std::error::Error, members = bodies.len(), "The database refused a batch; booking its members one by one");
-                self.parts.metrics.fallbacks.increment();
-                self.roll_back().await;
-                self.one_by_one(&bodies).await
-            }
-            Err(other) => {
-                self.give_up(&other);
-                bodies.iter().map(|_| Err(Refusal::Unavailable)).collect()
-            }
-        };
-        self.answer(receipts, answers);
-    }
-
-    fn answer(&self, receipts: Vec<Result<Receipt, Refusal>>, answers: Vec<Answer>) {
-        for (receipt, answer) in receipts.into_iter().zip(answers) {
-            if let Ok(receipt) = &receipt {
-                self.count(receipt);
-            }
-            // A client that hung up is no loss: the callback is booked, and sent again it will be a duplicate.
-            if answer.send(receipt).is_err() {
-                debug!("Nobody waited for an answer");
-            }
-        }
-    }
-
-    fn count(&self, receipt: &Receipt) {
-        let states = &self.parts.metrics.callbacks;
-        let counter = match receipt.state {
-            _ if receipt.is_duplicate => &states.duplicate,
-            State::Booked => &states.booked,
-            State::Ignored => &states.ignored,
-            State::Held => &states.held,
-            State::Failed => &states.failed,
-        };
-        counter.increment();
-    }
-
-    /// The whole batch in the transaction that `head` was locked in.
-    async fn book_batch(&mut self, head: Head, bodies: &[Incoming]) -> Result<Vec<Receipt>, StoreError> {
-        let members: Vec<_> = bodies.iter().map(|incoming| self.member(incoming)).collect();
-        let outcomes = self.book(head, &members).await?;
-        self.commit().await?;
-        self.parts.metrics.batches.increment();
-        self.parts.metrics.batch_size.observe(u64::try_from(bodies.len()).unwrap_or(u64::MAX));
-        Ok(outcomes.iter().map(receipt).collect())
-    }
-
-    fn member<'a>(&self, incoming: &'a Incoming) -> Member<'a> {
-        let policy = self.parts.policies.get(&incoming.merchant).copied().unwrap_or(Policy::from_code(0));
-        Member { incoming, standing: None, policy, forced: None }
-    }
-
-    async fn one_by_one(&mut self, bodies: &[Incoming]) -> Vec<Result<Receipt, Refusal>> {
-        let mut receipts = Vec::with_capacity(bodies.len());
-        for incoming in bodies {
-            let member = self.member(incoming);
-            receipts.push(self.alone(member).await.map(|outcome| receipt(&outcome)));
-        }
-        receipts
-    }
-
-    /// One member in a transaction of its own; kept as `failed` when the database refuses just this one.
-    async fn alone(&mut self, member: Member<'_>) -> Result<Outcome, Refusal> {
-        let refused = match self.transact(&member, None).await {
-            Ok(outcome) => return Ok(outcome),
-            Err(StoreError::Refused(source)) => source.to_string(),
-            Err(other) => {
-                self.give_up(&other);
-                return Err(Refusal::Unavailable);
-            }
-        };
-        self.roll_back().await;
-        let failed = Member { forced: Some(Forced::Fail), ..member };
-        match self.transact(&failed, Some(&refused)).await {
-            Ok(outcome) => {
-                error!(callback.id = %outcome.id, error = refused, "Callback {} could not be booked; it is kept and tried again", outcome.id);
-                Ok(outcome)
-            }
-            Err(other) => {
-                self.give_up(&other);
-                Err(Refusal::Unavailable)
-            }
-        }
-    }
-
-    async fn transact(&mut self, member: &Member<'_>, failure: Option<&str>) -> Result<Outcome, StoreError> {
-        let head = self.begin().await?;
-        let mut outcomes = self.book(head, std::slice::from_ref(member)).await?;
-        let outcome = outcomes.pop().ok_or_else(|| StoreError::Corrupt("a member without an outcome".into()))?;
-        if let Some(error) = failure {
-            let attempts = member.standing.map_or(0, |standing| standing.attempts);
-            let next_us = (self.parts.clock)().saturating_add(retry_after_us(attempts));
-            self.connection()?.note_failure(outcome.id, error, next_us).await?;
-        } else if member.standing.is_some_and(|standing| standing.state == State::Failed) {
-            self.connection()?.forget_failures(&[outcome.id]).await?;
-        }
-        self.commit().await?;
-        Ok(outcome)
-    }
-
-    /// Decides stored callbacks anew. One transaction for a dry run, so that the diff is of all of them together;
-    /// one each otherwise, so that a refused one stops none of the others.
-    async fn decide_again(&mut self, stored: &[(CallbackId, Incoming)], dry_run: bool) -> Result<Vec<Outcome>, Refusal> {
-        if dry_run {
-            let outcome = self.rehearse(stored).await;
-            self.roll_back().await;
-            return outcome.map_err(|error| {
-                self.give_up(&error);
-                Refusal::Unavailable
-            });
-        }
-        let mut outcomes = Vec::with_capacity(stored.len());
-        for (id, incoming) in stored {
-            let standing = match self.standing(*id).await {
-                Ok(standing) => standing,
-                Err(error) => {
-                    self.give_up(&error);
-                    return Err(Refusal::Unavailable);
-                }
-            };
-            let member = Member { standing, ..self.member(incoming) };
-            outcomes.push(self.alone(member).await?);
-        }
-        Ok(outcomes)
-    }
-
-    async fn rehearse(&mut self, stored: &[(CallbackId, Incoming)]) -> Result<Vec<Outcome>, StoreError> {
-        let head = self.begin().await?;
-        let ids: Vec<_> = stored.iter().map(|(id, _)| *id).collect();
-        let standing = self.connection()?.standing(&ids).await?;
-        let members: Vec<_> = stored
-            .iter()
-            .map(|(id, incoming)| Member {
-                standing: standing.iter().find(|standing| standing.id == *id).copied(),
-                ..self.member(incoming)
-            })
-            .filter(|member| member.standing.is_some())
-            .collect();
-        self.book(head, &members).await
-    }
-
-    /// How a stored callback stands. Read before its own transaction, and checked by nobody else meanwhile:
-    /// see `book`, which asks again under the lock.
-    async fn standing(&mut self, id: CallbackId) -> Result<Option<crate::store::booking::Standing>, StoreError> {
-        self.connect().await?;
-        Ok(self.connection()?.standing(&[id]).await?.pop())
-    }
-
-    /// Books the members in the open transaction: the one path by which a callback reaches the ledger.
-    async fn book(&mut self, head: Head, members: &[Member<'_>]) -> Result<Vec<Outcome>, StoreError> {
-        match timeout(BATCH_TIMEOUT, self.book_within(head, members)).await {
-            Ok(booked) => booked,
-            Err(elapsed) => Err(StoreError::Unreachable(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed)))),
-        }
-    }
-
-    async fn book_within(&mut self, head: Head, members: &[Member<'_>]) -> Result<Vec<Outcome>, StoreError> {
-        let now_us = (self.parts.clock)();
-        if self.cache.turn != head.turn {
-            self.cache.accounts.clear();
-        }
-        let mut members = members.to_vec();
-        self.stand_under_lock(&mut members).await?;
-        let connection = self.connection.as_mut().ok_or_else(no_connection)?;
-        let keys: Vec<Key<'_>> = members.iter().map(|member| member.incoming.key()).collect();
-        let found = connection.find(&keys).await?;
-        let missing = unknown_references(&self.cache.customers, &members);
-        if !missing.is_empty() {
-            self.cache.customers.extend(connection.customers_of(&missing).await?);
-        }
-        loop {
-            let mut plan = Plan::new(head, now_us, &self.cache.customers);
-            plan.decide_all(&members, &found);
-            let (known, unknown): (Vec<_>, Vec<_>) =
-                plan.touched().into_iter().partition(|key| self.cache.accounts.contains_key(key));
-            plan.accounts.extend(known.into_iter().filter_map(|key| {
-                let kept = *self.cache.accounts.get(&key)?;
-                Some((key, kept))
-            }));
-            if !unknown.is_empty() {
-                let loaded = connection.accounts_of(&unknown).await?;
-                plan.accounts.extend(loaded.into_iter().map(|(key, id, balance)| (key, (id, balance))));
-            }
-            if let Err(BalanceLimit(index)) = plan.settle_all() {
-                if let Some(member) = members.get_mut(index) {
-                    member.forced = Some(Forced::Hold(Reason::BalanceLimit));
-                }
-                continue;
-            }
-            connection.write(&plan.writes, &plan.head).await?;
-            let Plan { head, outcomes, learned, accounts, .. } = plan;
-            self.learn(head, learned, accounts);
-            return Ok(outcomes);
-        }
-    }
-
-    /// A stored callback is decided by how it stands now that the head is ours, not by how it stood when asked for.
-    async fn stand_under_lock(&mut self, members: &mut [Member<'_>]) -> Result<(), StoreError> {
-        let ids: Vec<_> = members.iter().filter_map(|member| member.standing.map(|standing| standing.id)).collect();
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let now = self.connection()?.standing(&ids).await?;
-        for member in members {
-            member.standing = member.standing.and_then(|was| now.iter().find(|standing| standing.id == was.id).copied());
-        }
-        Ok(())
-    }
-
-    /// Takes over what the batch found out. Whatever does not end in a commit empties the caches again.
-    fn learn(
-        &mut self,
-        head: Head,
-        learned: HashMap<ReferenceKey, CustomerId>,
-        accounts: HashMap<AccountKey, (AccountId, Amount)>,
-    ) {
-        self.cache.customers.extend(learned);
-        self.cache.accounts.extend(accounts);
-        self.cache.turn = head.turn;
-        if self.cache.customers.len() > CACHE_ENTRIES {
-            self.cache.customers.clear();
-        }
-        if self.cache.accounts.len() > CACHE_ENTRIES {
-            self.cache.accounts.clear();
-        }
-        self.cache.position = head.position;
-    }
-
-    async fn connect(&mut self) -> Result<(), StoreError> {
-        if self.connection.is_none() {
-            let opened = timeout(CONNECT_TIMEOUT, self.parts.db.booking_connection()).await;
-            let opened = opened.map_err(|_elapsed| StoreError::Unreachable(sqlx::Error::PoolTimedOut))?;
-            self.connection = Some(opened?);
-        }
-        Ok(())
-    }
-
-    fn connection(&mut self) -> Result<&mut Connection, StoreError> {
-        self.connection.as_mut().ok_or_else(no_connection)
-    }
-
-    async fn begin(&mut self) -> Result<Head, StoreError> {
-        self.connect().await?;
-        match timeout(BATCH_TIMEOUT, self.connection()?.begin()).await {
-            Ok(head) => head,
-            Err(_elapsed) => Err(StoreError::Unreachable(sqlx::Error::PoolTimedOut)),
-        }
-    }
-
-    async fn commit(&mut self) -> Result<(), StoreError> {
-        match timeout(BATCH_TIMEOUT, self.connection()?.commit()).await {
-            Ok(committed) => committed?,
-            Err(_elapsed) => return Err(StoreError::Unreachable(sqlx::Error::PoolTimedOut)),
-        }
-        let booked = self.cache.position;
-        self.positions.send_if_modified(|position| std::mem::replace(position, booked) != booked);
-        Ok(())
-    }
-
-    async fn roll_back(&mut self) {
-        self.cache = Cache::default();
-        let Some(connection) = self.connection.as_mut() else { return };
-        if !matches!(timeout(CONNECT_TIMEOUT, connection.roll_back()).await, Ok(Ok(()))) {
-            self.connection = None;
-        }
-    }
-
-    /// Drops the connection, and with it the open transaction; the next request opens another.
-    fn give_up(&mut self, error: &StoreError) {
-        self.parts.metrics.database_errors.increment();
-        warn!(error = error as &dyn std::error::Error, "The database can't book; callbacks are answered 503 until it can");
-        self.connection = None;
-        self.cache = Cache::default();
-    }
-}
-
-fn sort(request: Request, bodies: &mut Vec<Incoming>, answers: &mut Vec<Answer>, later: &mut Option<Request>) {
-    match request {
-        Request::Receive { incoming, answer } => {
-            bodies.push(*incoming);
-            answers.push(answer);
-        }
-        Request::Decide { .. } => *later = Some(request),
-    }
-}
-
-fn receipt(outcome: &Outcome) -> Receipt {
-    Receipt { id: outcome.id, state: outcome.state, reason: outcome.reason, is_duplicate: outcome.is_duplicate }
-}
-
-fn no_connection() -> StoreError {
-    StoreError::Unreachable(sqlx::Error::PoolClosed)
-}
-
-fn unknown_references(known: &HashMap<ReferenceKey, CustomerId>, members: &[Member<'_>]) -> Vec<ReferenceKey> {
-    let mut unknown: Vec<ReferenceKey> = Vec::new();
-    let mut asked = std::collections::HashSet::new();
-    for member in members {
-        for (kind, value) in references(&member.incoming.callback.head) {
-            let key = ReferenceKey { merchant: member.incoming.merchant, kind, value: value.to_owned() };
-            if !known.contains_key(&key) && asked.insert(key.clone()) {
-                unknown.push(key);
-            }
-        }
-    }
-    unknown
-}
-
-/// 2 s, 4 s, 8 s … up to an hour.
-fn retry_after_us(attempts: i32) -> i64 {
-    let seconds = 2_i64.saturating_pow(u32::try_from(attempts).unwrap_or(0).saturating_add(1)).min(RETRY_MAX_S);
-    seconds.saturating_mul(1_000_000)
 }

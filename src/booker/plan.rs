@@ -4,18 +4,15 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Incoming;
-use crate::domain::account::AccountKind;
 use crate::domain::amount::Amount;
 use crate::domain::customer::{Owner, identify, references};
 use crate::domain::decide::{Applied, Decision, Known, NewEntry, Policy, decide};
 use crate::domain::event::EventType;
 use crate::domain::ids::{AccountId, CallbackId, CustomerId, MerchantId, PaymentId};
-use crate::domain::journal::{Booked, Effect, Entry, chain};
+use crate::domain::journal::Effect;
 use crate::domain::payment::{Family, Payment};
 use crate::domain::reason::Reason;
-use crate::store::booking::{
-    AccountKey, DiscrepancyRow, Found, Head, PaymentRow, ReferenceKey, Standing, State, Verdict, Writes,
-};
+use crate::store::booking::{AccountKey, Found, Head, PaymentRow, ReferenceKey, Standing, State, Verdict, Writes};
 
 /// A member of a batch: a new body, or one that is stored and decided anew.
 #[derive(Clone, Copy)]
@@ -50,17 +47,17 @@ pub struct Outcome {
 pub(super) struct BalanceLimit(pub usize);
 
 /// An entry decided on, before its accounts are known.
-struct Pending<'a> {
-    member: usize,
-    event: EventType,
-    effect: Effect,
-    subject: i64,
-    callback: CallbackId,
-    payment: Option<PaymentId>,
-    customer: Option<CustomerId>,
-    reason: Option<Reason>,
-    new: Option<NewEntry>,
-    incoming: &'a Incoming,
+pub(super) struct Pending<'a> {
+    pub member: usize,
+    pub event: EventType,
+    pub effect: Effect,
+    pub subject: i64,
+    pub callback: CallbackId,
+    pub payment: Option<PaymentId>,
+    pub customer: Option<CustomerId>,
+    pub reason: Option<Reason>,
+    pub new: Option<NewEntry>,
+    pub incoming: &'a Incoming,
 }
 
 pub(super) struct Plan<'a> {
@@ -74,8 +71,8 @@ pub(super) struct Plan<'a> {
     payments: HashMap<(MerchantId, Family, &'a str), usize>,
     seen: HashMap<(MerchantId, [u8; 32]), (CallbackId, State)>,
     fingerprints: HashSet<(MerchantId, i64)>,
-    pending: Vec<Pending<'a>>,
-    accounts_before: i64,
+    pub pending: Vec<Pending<'a>>,
+    pub accounts_before: i64,
     /// References that were known before this batch.
     known: &'a HashMap<ReferenceKey, CustomerId>,
 }
@@ -219,7 +216,8 @@ impl<'a> Plan<'a> {
         let key = incoming.key();
         let is_new = payment.is_none();
         let id = payment.map_or_else(|| PaymentId(next(&mut self.head.payment)), |payment| payment.id);
-        let is_income = applied.entry.as_ref().is_some_and(|e| matches!(e.effect, Effect::Credited | Effect::Suspended));
+        let is_income =
+            applied.entry.as_ref().is_some_and(|e| matches!(e.effect, Effect::Credited | Effect::Suspended));
         let fingerprint = key.fingerprint.filter(|_| is_income);
         self.fingerprints.extend(fingerprint.map(|print| (incoming.merchant, print)));
         let ext_id = key.ext_id.unwrap_or_default();
@@ -345,133 +343,9 @@ impl<'a> Plan<'a> {
         }
         id
     }
-
-    /// The accounts that the decided entries move money between.
-    pub(super) fn touched(&self) -> HashSet<AccountKey> {
-        self.pending.iter().flat_map(|pending| legs(pending).map(|(debit, credit, _)| [debit, credit])).flatten().collect()
-    }
-
-    /// The second half: moves the balances, gives out positions, chains the hashes.
-    pub(super) fn settle_all(&mut self) -> Result<(), BalanceLimit> {
-        for pending in std::mem::take(&mut self.pending) {
-            let postings = self.move_money(&pending).ok_or(BalanceLimit(pending.member))?;
-            let entry = self.entry(&pending, postings);
-            self.opens_discrepancy(&entry);
-            self.note_position(&entry);
-            self.head.hash = chain(&self.head.hash, &entry, &pending.incoming.digest());
-            self.writes.entries.push((entry, self.head.hash));
-        }
-        self.keep_accounts();
-        Ok(())
-    }
-
-    fn move_money(&mut self, pending: &Pending<'_>) -> Option<Vec<Booked>> {
-        let mut booked = Vec::new();
-        for (debit, credit, amount) in legs(pending) {
-            let debit = self.change(debit, amount, true)?;
-            let credit = self.change(credit, amount, false)?;
-            booked.push(Booked { debit, credit, amount });
-        }
-        Some(booked)
-    }
-
-    fn change(&mut self, key: AccountKey, amount: Amount, is_debit: bool) -> Option<AccountId> {
-        let grows = key.kind.grows_by_debit() == is_debit;
-        let head = &mut self.head;
-        let (id, balance) =
-            self.accounts.entry(key).or_insert_with(|| (AccountId(next(&mut head.account)), Amount::ZERO));
-        *balance = if grows { balance.checked_add(amount)? } else { balance.checked_sub(amount)? };
-        Some(*id)
-    }
-
-    fn entry(&mut self, pending: &Pending<'_>, postings: Vec<Booked>) -> Entry {
-        let new = pending.new.as_ref();
-        let currency = new.and_then(|new| new.currency.clone());
-        let balance_after = new.filter(|new| new.touches_customer()).and_then(|new| {
-            let key = AccountKey {
-                merchant: pending.incoming.merchant,
-                kind: AccountKind::Available,
-                customer: pending.customer,
-                currency: new.currency.clone()?,
-            };
-            self.accounts.get(&key).map(|(_, balance)| *balance)
-        });
-        Entry {
-            position: next(&mut self.head.position),
-            event: pending.event,
-            merchant: pending.incoming.merchant,
-            subject: pending.subject,
-            effect: pending.effect,
-            callback: pending.callback,
-            payment: pending.payment,
-            customer: pending.customer,
-            currency,
-            amount: new.and_then(|new| new.amount),
-            fee: new.and_then(|new| new.fee),
-            balance_after,
-            reason: pending.reason,
-            at_us: self.writes.now_us,
-            postings,
-        }
-    }
-
-    fn opens_discrepancy(&mut self, entry: &Entry) {
-        let Some(reason) = entry.reason.filter(|_| matches!(entry.effect, Effect::Held | Effect::Suspended)) else {
-            return;
-        };
-        self.writes.discrepancies.push(DiscrepancyRow {
-            position: entry.position,
-            merchant: entry.merchant,
-            reason,
-            callback: entry.callback,
-            payment: entry.payment,
-            opened_us: entry.at_us,
-        });
-    }
-
-    /// The verdict's row tells where its entries begin and how many they are. New callbacks are numbered in the order
-    /// of their rows, so the row is found by its number.
-    fn note_position(&mut self, entry: &Entry) {
-        let id = entry.callback;
-        let first = self.writes.arrivals.first().map(|(_, verdict)| verdict.id.0);
-        let place = first.and_then(|first| usize::try_from(id.0.checked_sub(first)?).ok());
-        let arrived = place.and_then(|place| self.writes.arrivals.get_mut(place)).map(|(_, verdict)| verdict);
-        let decided = self.writes.verdicts.iter_mut().find(|verdict| verdict.id == id);
-        if let Some(verdict) = decided.or(arrived) {
-            if verdict.entries == 0 {
-                verdict.position = entry.position;
-            }
-            verdict.entries = verdict.entries.saturating_add(1);
-        }
-    }
-
-    fn keep_accounts(&mut self) {
-        let before = self.accounts_before;
-        for (key, (id, balance)) in &self.accounts {
-            if id.0 > before {
-                self.writes.new_accounts.push((*id, key.clone(), *balance));
-            } else {
-                self.writes.balances.push((*id, *balance));
-            }
-        }
-    }
 }
 
-/// The accounts of an entry's postings, with those of its customer where a kind is the customer's.
-fn legs<'p>(pending: &'p Pending<'_>) -> impl Iterator<Item = (AccountKey, AccountKey, Amount)> + 'p {
-    let merchant = pending.incoming.merchant;
-    let account = move |kind: AccountKind, currency: &str| AccountKey {
-        merchant,
-        kind,
-        customer: pending.customer.filter(|_| kind.is_customers()),
-        currency: currency.to_owned(),
-    };
-    pending.new.iter().flat_map(|new| &new.postings).map(move |posting| {
-        (account(posting.debit, &posting.currency), account(posting.credit, &posting.currency), posting.amount)
-    })
-}
-
-fn next(counter: &mut i64) -> i64 {
+pub(super) fn next(counter: &mut i64) -> i64 {
     *counter = counter.checked_add(1).expect("a journal does not reach 2^63 entries");
     *counter
 }

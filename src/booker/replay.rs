@@ -112,8 +112,8 @@ impl Diff {
             self.change(&moved.debit, moved.amount, moved.debit.kind.grows_by_debit());
             self.change(&moved.credit, moved.amount, !moved.credit.kind.grows_by_debit());
         }
-        // One that stands as it stood is told without a reason of its own.
-        let reason = if outcome.is_unchanged { before.reason } else { outcome.reason };
+        // One that was booked or ignored before is not decided at all, and keeps its reason.
+        let reason = outcome.reason.or(before.reason.filter(|_| outcome.is_unchanged));
         let (state, is_unchanged) = (outcome.state, outcome.is_unchanged);
         self.changes.push(Change { before, state, reason, is_unchanged, postings });
     }

@@ -73,7 +73,8 @@ async fn migrations(db: &Db) -> Finding {
 }
 
 async fn clock(db: &Db) -> Finding {
-    let theirs = store::cursor::database_now_us(db).await.map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
+    let theirs =
+        store::cursor::database_now_us(db).await.map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
     let apart_ms = app::now_us().abs_diff(theirs).div_euclid(1_000);
     if apart_ms > 5_000 {
         return Err(format!("{apart_ms} ms away from the database's: synchronise both by NTP"));
@@ -85,7 +86,7 @@ async fn rabbitmq(settings: &Settings) -> Finding {
     if settings.broker.urls.is_empty() {
         return Ok("none set: events over HTTP only".to_owned());
     }
-    match tokio::time::timeout(Duration::from_secs(10), broker::Broker::connect(&settings.broker)).await {
+    match tokio::time::timeout(Duration::from_secs(10), broker::Broker::connect(&settings.broker, 0)).await {
         Ok(Ok(_)) => Ok("RabbitMQ answers".to_owned()),
         Ok(Err(error)) => Err(format!("{:#}: is it running, and is AMQP_URL right?", anyhow::Error::new(error))),
         Err(_) => Err("no answer within 10 s: is AMQP_URL right?".to_owned()),

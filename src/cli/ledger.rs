@@ -1,12 +1,16 @@
-//! `ledger balances`: what the accounts say.
+//! `ledger balances|verify`: what the accounts say, and whether everything stored bears it out.
 
 use clap::Subcommand;
+use serde_json::json;
 
-use super::output::{Listing, Output};
+use super::output::{Listing, Output, print, say};
 use crate::app::database;
+use crate::audit::{self, Report};
 use crate::config::{Settings, Sources};
+use crate::domain::ids::MerchantId;
 use crate::http::admin::shape;
-use crate::store::{Db, ledger};
+use crate::processor::signature::{Keyring, MerchantKeys};
+use crate::store::{Db, ledger, merchants};
 
 const COLUMNS: &[&str] = &["merchant", "kind", "customer", "currency", "balance"];
 const PAGE: u64 = 1_000;
@@ -15,6 +19,11 @@ const PAGE: u64 = 1_000;
 pub enum Command {
     /// Lists balances, in the order in which the accounts were opened
     Balances(Balances),
+    /// Derives everything anew from the stored bytes and names what differs; exit code 4 if anything does
+    Verify {
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
 }
 
 #[derive(clap::Args)]
@@ -36,6 +45,11 @@ pub async fn run(command: Command, sources: &Sources) -> anyhow::Result<u8> {
     let db = database(&settings).await?;
     match command {
         Command::Balances(args) => balances(&db, args).await,
+        Command::Verify { output } => {
+            let report = audit::verify(&db, &keyring(&settings, &db).await?).await?;
+            tell_report(&report, output)?;
+            Ok(if report.differences.is_empty() { 0 } else { 4 })
+        }
     }
 }
 
@@ -55,4 +69,42 @@ async fn balances(db: &Db, args: Balances) -> anyhow::Result<u8> {
     }
     listing.print(args.output)?;
     Ok(0)
+}
+
+/// The keys of the settings, by the numbers that the database knows their merchants by.
+async fn keyring(settings: &Settings, db: &Db) -> anyhow::Result<Keyring> {
+    let names = merchants::all(db).await?;
+    let keys = settings.merchants.iter().filter_map(|merchant| {
+        let (id, _) = names.0.iter().find(|(_, name)| **name == merchant.name)?;
+        Some(MerchantKeys {
+            merchant: MerchantId(*id),
+            key: merchant.key.clone(),
+            secrets: std::iter::once(&merchant.secret).chain(&merchant.previous_secret).cloned().collect(),
+        })
+    });
+    Ok(Keyring::try_new(keys)?)
+}
+
+fn tell_report(report: &Report, output: Output) -> anyhow::Result<()> {
+    let Report { callbacks, entries, accounts, pruned, differences } = report;
+    match output {
+        Output::Json | Output::Ndjson => {
+            let whole = json!({
+                "callbacks": callbacks,
+                "entries": entries,
+                "accounts": accounts,
+                "pruned": pruned,
+                "differences": differences,
+            });
+            print(&format!("{whole}\n"))
+        }
+        Output::Table | Output::Csv => {
+            differences.iter().try_for_each(|difference| say(&format!("differs: {difference}")))?;
+            let verdict = if differences.is_empty() { "everything agrees" } else { "not everything agrees" };
+            say(&format!(
+                "{callbacks} callbacks ({pruned} without their bodies), {entries} journal entries, \
+                 {accounts} accounts: {verdict}"
+            ))
+        }
+    }
 }

@@ -1,10 +1,14 @@
 //! The command line: one file for each family of verbs. Exit codes: 0 fine, 1 failed, 2 usage or settings,
 //! 3 not found, 4 a check says no.
 
+pub mod callbacks;
 pub mod completions;
 pub mod config_cmd;
 pub mod demo;
+pub mod doctor;
+pub mod events;
 pub mod healthcheck;
+pub mod ledger;
 pub mod migrate;
 pub mod output;
 pub mod send;
@@ -43,12 +47,23 @@ enum Command {
     /// The settings
     #[command(subcommand)]
     Config(config_cmd::Command),
+    /// Checks settings, database, broker and clock, and says what to do
+    Doctor,
     /// Prints the headers that sign a body
     Sign(sign::SignArgs),
     /// Checks a signature; exit 4 and the likely cause when it is wrong
     Verify(sign::VerifyArgs),
     /// Signs bodies and posts them to a running instance
     Send(send::Args),
+    /// Stored callbacks: list, look into, decide anew
+    #[command(subcommand)]
+    Callbacks(callbacks::Command),
+    /// The events that are told
+    #[command(subcommand)]
+    Events(events::Command),
+    /// The ledger
+    #[command(subcommand)]
+    Ledger(ledger::Command),
     /// Asks a running instance whether it is ready
     Healthcheck(healthcheck::Args),
     /// Completions for a shell
@@ -81,9 +96,13 @@ async fn dispatch(command: Command, sources: Sources) -> anyhow::Result<u8> {
         Command::Demo(args) => demo::run(args, sources).await,
         Command::Migrate(command) => migrate::run(command, &sources).await,
         Command::Config(command) => config_cmd::run(command, &sources),
+        Command::Doctor => doctor::run(&sources).await,
         Command::Sign(args) => sign::run_sign(args, &sources).await,
         Command::Verify(args) => sign::run_verify(args, &sources).await,
         Command::Send(args) => send::run(args, &sources).await,
+        Command::Callbacks(command) => callbacks::run(command, &sources).await,
+        Command::Events(command) => events::run(command, &sources).await,
+        Command::Ledger(command) => ledger::run(command, &sources).await,
         Command::Healthcheck(args) => healthcheck::run(args, &sources).await,
         Command::Completions(args) => completions::run(&args, Cli::command()),
     }

@@ -1,6 +1,7 @@
 //! `serve`: starts everything in order, and stops it in order: readiness off, HTTP drained, the last batch booked,
 //! publishing stopped.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,15 @@ use anyhow::Context;
 use clap::ValueEnum;
 use rand::distr::{Alphanumeric, SampleString};
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::output::{Usage, tell};
 use crate::app::{App, Tasks};
 use crate::config::{Role, Settings, Sources, Token};
+use crate::worker::publish::{self, Publisher};
+use crate::worker::retry::Retry;
+use crate::worker::{self};
 use crate::{http, telemetry};
 
 #[derive(clap::Args)]
@@ -72,7 +77,12 @@ pub fn random_secret() -> String {
 /// A process at work.
 pub struct Running {
     pub app: Arc<App>,
+    /// Where it really listens: the port is the system's choice where the settings say 0.
+    pub public: Option<SocketAddr>,
+    pub admin: SocketAddr,
     tasks: Tasks,
+    /// Cancelled when no more callbacks come, so that the last ones are still published.
+    working: CancellationToken,
     handles: Vec<actix_web::dev::ServerHandle>,
 }
 
@@ -82,22 +92,27 @@ impl Running {
         let mut tasks = Tasks::default();
         let app = App::start(settings, tokens, &mut tasks).await?;
         let mut handles = Vec::new();
-        let admin = http::bind(&app.settings.admin_listen, "TALLYHOOK_ADMIN_LISTEN")?;
+        let admin_listener = http::bind(&app.settings.admin_listen, "TALLYHOOK_ADMIN_LISTEN")?;
+        let admin = admin_listener.local_addr()?;
+        let mut public = None;
         if part != Part::Work {
-            let public = http::bind(&app.settings.listen, "TALLYHOOK_LISTEN")?;
-            let (server, handle) = http::server(&app, public, app.settings.limits.http_workers, http::public_routes)?;
+            let listener = http::bind(&app.settings.listen, "TALLYHOOK_LISTEN")?;
+            public = Some(listener.local_addr()?);
+            let workers = app.settings.limits.http_workers;
+            let (server, handle) = http::server(&app, listener, workers, http::public_routes)?;
             tasks.spawn("callback listener", async { server.await.context("listening failed") });
             handles.push(handle);
         }
-        let (server, handle) = http::server(&app, admin, 1, http::admin_routes)?;
+        let (server, handle) = http::server(&app, admin_listener, 1, http::admin_routes)?;
         tasks.spawn("admin listener", async { server.await.context("listening failed") });
         handles.push(handle);
+        let working = CancellationToken::new();
         if part != Part::Receive {
-
+            spawn_workers(&app, &mut tasks, &working);
         }
-        let (listen, admin) = (&app.settings.listen, &app.settings.admin_listen);
-        info!(listen, admin, merchants = app.settings.merchants.len(), version = env!("CARGO_PKG_VERSION"), "Ready");
-        Ok(Self { app, tasks, handles })
+        let merchants = app.settings.merchants.len();
+        info!(?public, %admin, merchants, version = env!("CARGO_PKG_VERSION"), "Ready");
+        Ok(Self { app, public, admin, tasks, working, handles })
     }
 
     /// Waits for a signal or for a task to die, then stops everything in order.
@@ -109,10 +124,25 @@ impl Running {
         // Readiness goes off and waits end; requests in flight are answered; then the booker's queue runs dry.
         self.app.stop.cancel();
         futures_util::future::join_all(self.handles.iter().map(|handle| handle.stop(true))).await;
+        self.working.cancel();
         let patience = Duration::from_secs(self.app.settings.limits.shutdown_s.saturating_add(5));
         drop(self.app);
         let drained = self.tasks.drain(patience).await;
         info!("Stopped");
         ended.and(drained).map(|()| 0)
     }
+}
+
+fn spawn_workers(app: &Arc<App>, tasks: &mut Tasks, working: &CancellationToken) {
+    let (db, metrics, clock) = (app.db.clone(), Arc::clone(&app.metrics), app.clock);
+    let retry = Retry { db: db.clone(), booker: app.booker.clone(), metrics: Arc::clone(&metrics), clock };
+    let stop = working.clone();
+    tasks.spawn("retry worker", async { Ok(worker::run(retry, stop).await) });
+    if app.settings.broker.urls.is_empty() {
+        return;
+    }
+    let broker = app.settings.broker.clone();
+    let publisher = Publisher::new(publish::Parts { db, broker, metrics, position: app.booker.position(), clock });
+    let stop = working.clone();
+    tasks.spawn("publisher", async { Ok(worker::run(publisher, stop).await) });
 }

@@ -1,5 +1,5 @@
-//! Our words: amounts, callbacks, payments, decisions, postings, events. Pure: no I/O, no clock, no async,
-//! nothing of sea-orm, actix or lapin. Everything else may import this; this imports nothing of ours.
+//! Our words: amounts, callbacks, payments, decisions, postings, events. Pure: no I/O, no clock, nothing asynchronous,
+//! nothing of the database, web or broker libraries. Everything else may import this; this imports nothing of ours.
 
 pub mod account;
 pub mod amount;

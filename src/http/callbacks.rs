@@ -53,7 +53,8 @@ pub async fn receive(request: HttpRequest, payload: web::Payload, app: web::Data
 /// The body, whole: no longer than the limit, no slower than the limit.
 async fn read(request: &HttpRequest, mut payload: web::Payload, app: &App) -> Result<Vec<u8>, Cut> {
     let limits = &app.settings.limits;
-    let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let announced =
+        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limits.body_bytes) {
         return Err(Cut::TooLarge);
     }
@@ -101,12 +102,19 @@ fn reject(refused: Refused, request: &HttpRequest, body: &[u8], app: &App) -> Ht
     app.metrics.rejected.of(refused).increment();
     let headers = request.headers();
     let raw = |name| headers.get(name).map(|value| value.as_bytes());
-    let cause = app.rejected.may_diagnose((app.clock)()).then(|| likely_cause(&app.keyring, raw(KEY), raw(SIGNATURE), body));
+    let cause =
+        app.rejected.may_diagnose((app.clock)()).then(|| likely_cause(&app.keyring, raw(KEY), raw(SIGNATURE), body));
     note(refused.word(), cause.map(|cause| (cause.code(), cause.sentence())), request, body.len(), app);
     refusal(StatusCode::UNAUTHORIZED, "bad_signature")
 }
 
-fn note(reason: &'static str, cause: Option<(&'static str, &'static str)>, request: &HttpRequest, bytes: usize, app: &App) {
+fn note(
+    reason: &'static str,
+    cause: Option<(&'static str, &'static str)>,
+    request: &HttpRequest,
+    bytes: usize,
+    app: &App,
+) {
     let peer = request.peer_addr().map(|peer| peer.ip().to_string());
     let (cause, advice) = cause.unzip();
     if let Some(cause) = cause {
@@ -137,10 +145,14 @@ fn log(receipt: &Receipt, merchant: &str) {
     let (callback, state) = (receipt.id, receipt.state.word());
     let reason = receipt.reason.map(crate::domain::reason::Reason::word);
     match receipt.state {
-        State::Booked | State::Ignored if reason.is_none() || receipt.state == State::Ignored || receipt.is_duplicate => {
+        State::Booked | State::Ignored
+            if reason.is_none() || receipt.state == State::Ignored || receipt.is_duplicate =>
+        {
             debug!(%callback, merchant, state, reason, duplicate = receipt.is_duplicate, "Took callback {callback}");
         }
-        State::Booked | State::Ignored => info!(%callback, merchant, state, reason, "Booked callback {callback} to suspense"),
+        State::Booked | State::Ignored => {
+            info!(%callback, merchant, state, reason, "Booked callback {callback} to suspense")
+        }
         State::Held => info!(%callback, merchant, state, reason, "Held callback {callback}"),
         State::Failed => warn!(%callback, merchant, state, reason, "Kept callback {callback}; it will be tried again"),
     }

@@ -5,7 +5,6 @@ use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
-use sea_orm::DbErr;
 use serde::Serialize;
 
 use crate::booker::Refusal;
@@ -28,8 +27,8 @@ pub enum ApiError {
     /// The query or the body: what is wrong and what is allowed.
     #[error("{0}")]
     Invalid(String),
-    #[error("the body has more than {0} bytes")]
-    TooLarge(usize),
+    #[error("the body is too long for this route")]
+    TooLarge,
     #[error(transparent)]
     Refused(#[from] Refusal),
     #[error(transparent)]
@@ -66,10 +65,10 @@ impl ApiError {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method Not Allowed")
             }
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request", "Invalid Request"),
-            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Content Too Large"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Content Too Large"),
             Self::Refused(Refusal::Busy) => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy"),
             Self::Refused(Refusal::Unavailable) => unavailable(),
-            Self::Store(error) if is_unreachable(error) => unavailable(),
+            Self::Store(error) if error.is_passing() => unavailable(),
             Self::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal Error"),
         }
     }
@@ -77,14 +76,14 @@ impl ApiError {
     /// For people; a fault of ours is not explained to callers.
     fn detail(&self) -> String {
         match self {
-            Self::Store(error) if is_unreachable(error) => Refusal::Unavailable.to_string(),
+            Self::Store(error) if error.is_passing() => Refusal::Unavailable.to_string(),
             Self::Store(_) => "something went wrong here; the log has the cause".to_owned(),
             Self::Unauthorized { .. }
             | Self::Forbidden { .. }
             | Self::NotFound(_)
             | Self::MethodNotAllowed { .. }
             | Self::Invalid(_)
-            | Self::TooLarge(_)
+            | Self::TooLarge
             | Self::Refused(_) => self.to_string(),
         }
     }
@@ -104,25 +103,14 @@ impl ApiError {
             }
             Self::MethodNotAllowed { allow } => Some((ALLOW, text(allow))),
             Self::Refused(_) => Some((RETRY_AFTER, text(RETRY_AFTER_S))),
-            Self::Store(error) => is_unreachable(error).then(|| (RETRY_AFTER, text(RETRY_AFTER_S))),
-            Self::NotFound(_) | Self::Invalid(_) | Self::TooLarge(_) => None,
+            Self::Store(error) => error.is_passing().then(|| (RETRY_AFTER, text(RETRY_AFTER_S))),
+            Self::NotFound(_) | Self::Invalid(_) | Self::TooLarge => None,
         }
     }
 }
 
 fn unavailable() -> (StatusCode, &'static str, &'static str) {
     (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "Database Unavailable")
-}
-
-/// Trouble that passes: asking again later makes sense.
-fn is_unreachable(error: &StoreError) -> bool {
-    match error {
-        StoreError::Unreachable(_) | StoreError::Query(DbErr::Conn(_) | DbErr::ConnectionAcquire(_)) => true,
-        StoreError::Query(DbErr::Query(sea_orm::RuntimeErr::SqlxError(error))) => {
-            error.as_database_error().is_none() || matches!(error.as_ref(), sqlx::Error::Io(_))
-        }
-        StoreError::Refused(_) | StoreError::Query(_) | StoreError::Corrupt(_) => false,
-    }
 }
 
 impl ResponseError for ApiError {
@@ -134,7 +122,11 @@ impl ResponseError for ApiError {
         let (status, code, title) = self.kind();
         if let Self::Store(error) = self {
             let error: &dyn std::error::Error = error;
-            tracing::error!(error, "A request of the admin API failed");
+            if self.status_code() == StatusCode::SERVICE_UNAVAILABLE {
+                tracing::warn!(error, "A request of the admin API must wait for the database");
+            } else {
+                tracing::error!(error, "A request of the admin API failed");
+            }
         }
         let problem = Problem {
             r#type: format!("urn:tallyhook:problem:{code}"),

@@ -1,6 +1,9 @@
 //! The whole route table on one screen, and the two servers that serve it. A handler extracts, calls, replies.
 
+pub mod admin;
+pub mod auth;
 pub mod callbacks;
+pub mod error;
 pub mod health;
 
 use std::net::TcpListener;
@@ -25,7 +28,9 @@ pub fn public_routes(cfg: &mut web::ServiceConfig) {
 pub fn admin_routes(cfg: &mut web::ServiceConfig) {
     cfg.route("/livez", web::get().to(health::live))
         .route("/readyz", web::get().to(health::ready))
-        .route("/metrics", web::get().to(health::metrics));
+        .route("/metrics", web::get().to(health::metrics))
+        .configure(admin::routes)
+        .default_service(web::to(admin::no_such_route));
 }
 
 /// Takes an address, or says in one sentence why not.

@@ -50,6 +50,13 @@ pub async fn state(db: &Db, name: &str) -> Result<CursorState, StoreError> {
     Ok(CursorState { position: row.position, owner: row.owner, until_us: row.until_us })
 }
 
+/// What time the database's clock says, in microseconds since 1970.
+pub async fn database_now_us(db: &Db) -> Result<i64, StoreError> {
+    let row = db.orm.query_one_raw(statement(db, "SELECT {now}", [])).await?;
+    let row = row.ok_or_else(|| StoreError::Corrupt("the database does not tell its time".into()))?;
+    Ok(row.try_get_by_index(0)?)
+}
+
 fn statement<const N: usize>(db: &Db, sql: &str, values: [Value; N]) -> Statement {
     let now = match db.kind {
         Kind::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",

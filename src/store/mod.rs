@@ -2,15 +2,19 @@
 //! `entity`: rows do not leave this folder. Writing the ledger is `booking`'s, and only the booker calls it.
 
 pub mod booking;
+pub mod callbacks;
 pub mod cursor;
+pub mod discrepancies;
 pub mod events;
+pub mod ledger;
 pub mod merchants;
 pub mod proof;
 pub mod schema;
+pub mod timeline;
 
 use std::time::Duration;
 
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
 
 /// What went wrong between us and the database.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +27,19 @@ pub enum StoreError {
     Query(#[from] DbErr),
     #[error("a stored row makes no sense: {0}")]
     Corrupt(String),
+}
+
+impl StoreError {
+    /// The database's trouble, not the question's: asking again later makes sense.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Query(DbErr::Conn(_) | DbErr::ConnectionAcquire(_)) => true,
+            Self::Query(DbErr::Query(RuntimeErr::SqlxError(error)) | DbErr::Exec(RuntimeErr::SqlxError(error))) => {
+                !is_about_the_statement(error)
+            }
+            Self::Refused(_) | Self::Query(_) | Self::Corrupt(_) => false,
+        }
+    }
 }
 
 impl From<sqlx::Error> for StoreError {

@@ -16,8 +16,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::info;
 
+use super::link::Link;
 use super::{Progress, Worker};
-use crate::broker::{Broker, Failed, Failure, Flight, Settled};
+use crate::broker::{Flight, Settled};
 use crate::config;
 use crate::domain::event::Event;
 use crate::metrics::Metrics;
@@ -42,10 +43,6 @@ const RENEW_EVERY: Duration = Duration::from_secs(2);
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 const GAUGES_EVERY: Duration = Duration::from_secs(1);
-/// A channel that met the queue before its new leader nacks for ever: refused this often, another one is tried …
-const REFUSALS_OF_CHANNEL: u32 = 3;
-/// … and this often, another connection.
-const REFUSALS_OF_CONNECTION: u32 = 10;
 
 /// What the publisher needs.
 pub struct Parts {
@@ -69,38 +66,38 @@ struct Reign {
 }
 
 pub struct Publisher {
-    parts: Parts,
+    db: Db,
+    metrics: Arc<Metrics>,
+    position: watch::Receiver<i64>,
+    clock: fn() -> i64,
     /// This process, as the lease knows it.
     owner: String,
     names: Option<Arc<MerchantNames>>,
     reign: Option<Reign>,
-    link: Option<Broker>,
-    /// The URL to try first.
-    host: usize,
-    connections: u64,
+    link: Link,
     flight: Flight,
     ahead: Option<Vec<Event>>,
     /// After a failure a single event is sent, until it is confirmed.
     is_probing: bool,
-    refusals: u32,
     read_at: Instant,
     gauged_at: Option<Instant>,
 }
 
 impl Publisher {
     pub fn new(parts: Parts) -> Self {
+        let Parts { db, broker, metrics, position, clock } = parts;
         Self {
-            parts,
+            link: Link::new(broker, Arc::clone(&metrics)),
+            db,
+            metrics,
+            position,
+            clock,
             owner: uuid::Uuid::from_u128(rand::random()).to_string(),
             names: None,
             reign: None,
-            link: None,
-            host: 0,
-            connections: 0,
             flight: Flight::default(),
             ahead: None,
             is_probing: false,
-            refusals: 0,
             read_at: Instant::now(),
             gauged_at: None,
         }
@@ -108,7 +105,7 @@ impl Publisher {
 
     async fn page(&mut self) -> anyhow::Result<Progress> {
         if !self.reigns().await? {
-            self.watch_others().await?;
+            self.show_backlog().await?;
             return Ok(Progress::Idle);
         }
         self.connect().await?;
@@ -120,13 +117,13 @@ impl Publisher {
         if events.is_empty() {
             self.settle().await?;
             self.save_when_due().await?;
-            self.watch_oldest().await?;
+            self.show_backlog().await?;
             return Ok(Progress::Idle);
         }
         let is_full = events.len() >= PAGE;
         if is_full {
             let last = events.last().map_or(0, |event| event.position);
-            let ahead = read(self.parts.db.clone(), self.names().await?, last, PAGE);
+            let ahead = read(self.db.clone(), self.names().await?, last, PAGE);
             let (sent, ahead) = tokio::join!(self.send(events), ahead);
             sent?;
             self.ahead = Some(ahead?).filter(|events| !events.is_empty());
@@ -138,9 +135,9 @@ impl Publisher {
             self.is_probing = false;
         }
         self.save_when_due().await?;
-        self.watch_oldest().await?;
+        self.show_backlog().await?;
         // Events of other replicas are not announced, so after one of them another read is due.
-        let is_all = !is_full && self.reign()?.sent == *self.parts.position.borrow();
+        let is_all = !is_full && self.reign()?.sent == *self.position.borrow();
         Ok(if is_all { Progress::Idle } else { Progress::More })
     }
 
@@ -150,7 +147,7 @@ impl Publisher {
             return Ok(true);
         }
         let asked = Instant::now();
-        let taken = cursor::take_lease(&self.parts.db, cursor::RABBITMQ, &self.owner, LEASE_US).await;
+        let taken = cursor::take_lease(&self.db, cursor::RABBITMQ, &self.owner, LEASE_US).await;
         let Some(position) = taken.context("the publishing lease can't be asked for")? else {
             if self.reign.is_some() {
                 self.abdicate();
@@ -181,7 +178,7 @@ impl Publisher {
         self.ahead = None;
         if !self.flight.is_empty() {
             self.flight = Flight::default();
-            self.drop_link();
+            self.link.give_up();
         }
     }
 
@@ -190,54 +187,26 @@ impl Publisher {
     }
 
     async fn connect(&mut self) -> anyhow::Result<()> {
-        if self.link.as_ref().is_some_and(Broker::is_up) {
+        if self.link.is_up() {
             return Ok(());
         }
         if !self.flight.is_empty() {
             return Err(self.fail().await);
         }
-        if let Some(link) = self.link.as_mut().filter(|link| link.is_connected()) {
-            return Ok(link.reopen().await?);
+        let connected = self.link.connect().await;
+        if connected.is_err() {
+            // Another replica may reach the broker where this one can't.
+            self.abdicate();
+            cursor::release(&self.db, cursor::RABBITMQ, &self.owner).await?;
         }
-        self.drop_link();
-        match self.dial().await {
-            Ok(link) => {
-                info!(host = link.host(), "Connected to RabbitMQ");
-                self.link = Some(link);
-                self.parts.metrics.broker_connected.raise(true);
-                if self.connections > 0 {
-                    self.parts.metrics.broker_reconnects.increment();
-                }
-                self.connections = self.connections.saturating_add(1);
-                Ok(())
-            }
-            Err(error) => {
-                // Another replica may reach the broker where this one can't.
-                self.abdicate();
-                cursor::release(&self.parts.db, cursor::RABBITMQ, &self.owner).await?;
-                Err(error)
-            }
-        }
-    }
-
-    async fn dial(&mut self) -> anyhow::Result<Broker> {
-        let first = self.host;
-        self.host = self.host.wrapping_add(1).checked_rem(self.parts.broker.urls.len()).unwrap_or(0);
-        let link = Broker::connect(&self.parts.broker, first).await?;
-        link.declare(&self.parts.broker).await?;
-        Ok(link)
-    }
-
-    fn drop_link(&mut self) {
-        self.link = None;
-        self.parts.metrics.broker_connected.raise(false);
+        connected
     }
 
     async fn names(&mut self) -> anyhow::Result<Arc<MerchantNames>> {
         if let Some(names) = &self.names {
             return Ok(Arc::clone(names));
         }
-        let names = Arc::new(merchants::all(&self.parts.db).await?);
+        let names = Arc::new(merchants::all(&self.db).await?);
         self.names = Some(Arc::clone(&names));
         Ok(names)
     }
@@ -245,16 +214,16 @@ impl Publisher {
     async fn read(&mut self) -> anyhow::Result<Vec<Event>> {
         sleep_until(self.read_at.checked_add(PACE).unwrap_or(self.read_at)).await;
         self.read_at = Instant::now();
-        self.parts.position.mark_unchanged();
+        self.position.mark_unchanged();
         let limit = if self.is_probing { 1 } else { PAGE };
         let (names, sent) = (self.names().await?, self.reign()?.sent);
-        Ok(read(self.parts.db.clone(), names, sent, limit).await?)
+        Ok(read(self.db.clone(), names, sent, limit).await?)
     }
 
     async fn send(&mut self, events: Vec<Event>) -> anyhow::Result<()> {
-        let now_s = u64::try_from((self.parts.clock)()).unwrap_or(0).div_euclid(1_000_000);
+        let now_s = u64::try_from((self.clock)()).unwrap_or(0).div_euclid(1_000_000);
         for event in events {
-            while self.flight.len() >= self.parts.broker.window {
+            while self.flight.len() >= self.link.window() {
                 self.confirm().await?;
             }
             let reign = self.reign.as_mut().context("the publishing lease is gone")?;
@@ -263,8 +232,7 @@ impl Publisher {
                 bail!("the publishing lease ran out: the database was too slow to prolong it");
             }
             reign.sent = event.position;
-            let link = self.link.as_ref().context("the connection to RabbitMQ is gone")?;
-            link.publish(&mut self.flight, event, now_s);
+            self.link.publish(&mut self.flight, event, now_s)?;
         }
         Ok(())
     }
@@ -276,8 +244,8 @@ impl Publisher {
             match self.flight.settle(Duration::from_secs(1)).await {
                 Settled::Confirmed { count, position } => {
                     self.reign()?.confirmed = position;
-                    self.refusals = 0;
-                    self.parts.metrics.events_published.add(count);
+                    self.link.confirmed();
+                    self.metrics.events_published.add(count);
                     return Ok(());
                 }
                 Settled::Nothing if begun.elapsed() < CONFIRM_TIMEOUT => {
@@ -302,7 +270,7 @@ impl Publisher {
         self.ahead = None;
         self.is_probing = true;
         let Some(failed) = self.flight.drain(DRAIN_TIMEOUT).await else {
-            self.drop_link();
+            self.link.give_up();
             return anyhow!("RabbitMQ confirmed only when it was given up; sending again");
         };
         if let Some(reign) = &mut self.reign {
@@ -310,37 +278,14 @@ impl Publisher {
             reign.confirmed = failed.position.saturating_sub(1).max(reign.saved);
             reign.sent = reign.confirmed;
         }
-        self.parts.metrics.events_returned.add(failed.returned);
-        self.parts.metrics.broker_nacks.add(failed.refused);
+        self.metrics.events_returned.add(failed.returned);
+        self.metrics.broker_nacks.add(failed.refused);
         let position = failed.position;
-        self.react(&failed).await;
+        self.link.failed(&failed.failure).await;
         let error = anyhow::Error::new(failed.failure);
         match self.store().await {
             Ok(()) => error,
             Err(other) => other.context(format!("event {position} failed ({error}), and the cursor can't be moved")),
-        }
-    }
-
-    /// What a failure does to the connection.
-    async fn react(&mut self, failed: &Failed) {
-        match &failed.failure {
-            // The broker is fine; a queue is missing.
-            Failure::Returned { .. } => {}
-            Failure::Late => self.drop_link(),
-            Failure::Refused | Failure::Lost(_) => {
-                self.refusals = self.refusals.saturating_add(1);
-                let is_lost = matches!(failed.failure, Failure::Lost(_));
-                let is_channel_due = is_lost || self.refusals.is_multiple_of(REFUSALS_OF_CHANNEL);
-                if self.refusals >= REFUSALS_OF_CONNECTION {
-                    self.refusals = 0;
-                    self.drop_link();
-                } else if is_channel_due
-                    && let Some(link) = self.link.as_mut().filter(|link| link.is_connected())
-                    && link.reopen().await.is_err()
-                {
-                    self.drop_link();
-                }
-            }
         }
     }
 
@@ -361,8 +306,7 @@ impl Publisher {
     async fn store(&mut self) -> anyhow::Result<()> {
         let Some(reign) = &mut self.reign else { return Ok(()) };
         let asked = Instant::now();
-        let moved =
-            cursor::advance(&self.parts.db, cursor::RABBITMQ, &self.owner, reign.confirmed, LEASE_US).await?;
+        let moved = cursor::advance(&self.db, cursor::RABBITMQ, &self.owner, reign.confirmed, LEASE_US).await?;
         if !moved {
             self.abdicate();
             bail!("another replica took over publishing");
@@ -374,44 +318,31 @@ impl Publisher {
 
     /// As far as this process knows.
     fn show_pending(&mut self) -> anyhow::Result<()> {
-        let known = *self.parts.position.borrow();
+        let known = *self.position.borrow();
         let reign = self.reign()?;
         let pending = known.max(reign.sent).saturating_sub(reign.confirmed);
         let pending = u64::try_from(pending).unwrap_or(0);
-        self.parts.metrics.outbox_pending.set(pending);
+        self.metrics.outbox_pending.set(pending);
         if pending == 0 {
-            self.parts.metrics.outbox_oldest_ms.set(0);
+            self.metrics.outbox_oldest_ms.set(0);
         }
         Ok(())
     }
 
-    async fn watch_oldest(&mut self) -> anyhow::Result<()> {
-        let confirmed = self.reign()?.confirmed;
-        Ok(self.gauge(confirmed).await?)
-    }
-
-    async fn watch_others(&mut self) -> anyhow::Result<()> {
-        if self.is_gauge_due() {
-            let position = cursor::state(&self.parts.db, cursor::RABBITMQ).await?.position;
-            self.gauge(position).await?;
-        }
-        Ok(())
-    }
-
-    fn is_gauge_due(&self) -> bool {
-        self.gauged_at.is_none_or(|at| at.elapsed() >= GAUGES_EVERY)
-    }
-
-    /// As the database knows.
-    async fn gauge(&mut self, position: i64) -> Result<(), StoreError> {
-        if !self.is_gauge_due() {
+    /// As the database knows, which also knows what other replicas book and publish.
+    async fn show_backlog(&mut self) -> Result<(), StoreError> {
+        if self.gauged_at.is_some_and(|at| at.elapsed() < GAUGES_EVERY) {
             return Ok(());
         }
         self.gauged_at = Some(Instant::now());
-        let backlog = events::backlog(&self.parts.db, position).await?;
-        let age_us = backlog.oldest_us.map_or(0, |at_us| (self.parts.clock)().saturating_sub(at_us));
-        self.parts.metrics.outbox_pending.set(u64::try_from(backlog.pending).unwrap_or(0));
-        self.parts.metrics.outbox_oldest_ms.set(u64::try_from(age_us.div_euclid(1000)).unwrap_or(0));
+        let position = match &self.reign {
+            Some(reign) => reign.confirmed,
+            None => cursor::state(&self.db, cursor::RABBITMQ).await?.position,
+        };
+        let backlog = events::backlog(&self.db, position).await?;
+        let age_us = backlog.oldest_us.map_or(0, |at_us| (self.clock)().saturating_sub(at_us));
+        self.metrics.outbox_pending.set(u64::try_from(backlog.pending).unwrap_or(0));
+        self.metrics.outbox_oldest_ms.set(u64::try_from(age_us.div_euclid(1000)).unwrap_or(0));
         Ok(())
     }
 }
@@ -421,7 +352,7 @@ impl Worker for Publisher {
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
         let outcome = self.page().await;
-        self.parts.metrics.publishing_blocked.raise(outcome.is_err());
+        self.metrics.publishing_blocked.raise(outcome.is_err());
         if outcome.is_err() {
             self.ahead = None;
             // A merchant that another replica added is a reason to fail.
@@ -433,20 +364,19 @@ impl Worker for Publisher {
     async fn woken(&mut self) {
         let has_unsaved = self.reign.as_ref().is_some_and(|reign| reign.confirmed > reign.saved);
         tokio::select! {
-            Ok(()) = self.parts.position.changed() => {}
+            Ok(()) = self.position.changed() => {}
             () = sleep(if has_unsaved { SAVE_EVERY } else { POLL }) => {}
         }
     }
 
     /// Confirms that are under way are waited for, the cursor moved, the lease given back.
     async fn finish(&mut self) -> anyhow::Result<()> {
-        let settled = self.settle().await;
-        let saved = if self.reign.is_some() { self.save().await } else { Ok(()) };
-        cursor::release(&self.parts.db, cursor::RABBITMQ, &self.owner).await?;
-        if let Some(link) = self.link.take() {
-            link.close().await;
-        }
-        self.parts.metrics.broker_connected.raise(false);
+        // While a failure is being dealt with, the cursor stays where that left it.
+        let is_sound = self.reign.is_some() && !self.is_probing;
+        let settled = if is_sound { self.settle().await } else { Ok(()) };
+        let saved = if is_sound && settled.is_ok() { self.save().await } else { Ok(()) };
+        cursor::release(&self.db, cursor::RABBITMQ, &self.owner).await?;
+        self.link.close().await;
         settled.and(saved)
     }
 }

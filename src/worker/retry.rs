@@ -33,15 +33,15 @@ impl Worker for Retry {
             let incoming = Incoming::new(body.merchant, body.signature, body.headers, body.body, body.received_us);
             stored.push((body.id, incoming));
         }
-        let tried = stored.len();
-        if tried > 0 {
+        if !stored.is_empty() {
             self.booker.decide(stored, false).await?;
         }
         let open = callbacks::open_counts(&self.db).await?;
         self.metrics.held_open.set(open.held);
         self.metrics.failed_open.set(open.failed);
-        // One that fails again is due later, so this comes to an end.
-        Ok(if tried > 0 { Progress::More } else { Progress::Idle })
+        // Those that fail again are due later, so this comes to an end.
+        let is_all = u64::try_from(due.len()).is_ok_and(|due| due < BATCH);
+        Ok(if is_all { Progress::Idle } else { Progress::More })
     }
 
     async fn woken(&mut self) {

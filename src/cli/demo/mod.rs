@@ -48,7 +48,8 @@ pub async fn run(args: Args, sources: Sources) -> anyhow::Result<u8> {
     let running = Running::start(settings, tokens, Part::All).await?;
     introduce(&running)?;
     let settings = &running.app.settings;
-    let traffic = traffic::run(settings.listen.clone(), settings.merchants.clone(), args.rate, running.app.stop.clone());
+    let traffic =
+        traffic::run(settings.listen.clone(), settings.merchants.clone(), args.rate, running.app.stop.clone());
     let mut side = Tasks::default();
     side.spawn("sample traffic", traffic);
     if let Some(seconds) = args.seconds {

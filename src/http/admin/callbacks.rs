@@ -131,7 +131,7 @@ fn log(diff: &Diff, is_dry_run: bool) {
 /// A JSON body; none is as good as an empty object.
 fn read<T: DeserializeOwned + Default>(body: Result<web::Bytes, actix_web::Error>) -> Result<T, ApiError> {
     let body = body.map_err(|error| match error.as_error() {
-        Some(PayloadError::Overflow) => ApiError::Invalid("the body is too long for a filter".into()),
+        Some(PayloadError::Overflow) => ApiError::TooLarge,
         Some(_) | None => ApiError::Invalid("the body ended early".into()),
     })?;
     if body.trim_ascii().is_empty() {

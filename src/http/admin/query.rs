@@ -30,6 +30,9 @@ impl Params {
                 let allowed = allowed.join(", ");
                 return Err(ApiError::Invalid(format!("there is no parameter `{name}`; there are {allowed}")));
             }
+            if value.contains('\0') {
+                return Err(ApiError::Invalid(format!("`{name}` has a NUL, which nothing that is stored has")));
+            }
             if params.contains_key(&name) {
                 return Err(ApiError::Invalid(format!("`{name}` is given twice")));
             }
@@ -83,6 +86,10 @@ pub struct Words {
 impl Words {
     /// The filter they mean, or what is wrong with them.
     pub fn filter(self, names: &MerchantNames, now_us: i64) -> Result<Filter, String> {
+        let texts = [&self.r#type, &self.status, &self.foreign_id, &self.q];
+        if texts.into_iter().flatten().any(|text| text.contains('\0')) {
+            return Err("a filter can't have a NUL, which nothing that is stored has".to_owned());
+        }
         Ok(Filter {
             merchant: self.merchant.map(|name| merchant(&name, names)).transpose()?,
             state: self.state.map(|word| state(&word)).transpose()?,

@@ -6,11 +6,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::app::Rejection;
-use crate::booker::policy_of;
 use crate::booker::replay::{Account, Change, Diff};
 use crate::domain::account::AccountKind;
 use crate::domain::amount::Amount;
-use crate::domain::decide::{Credit, UnknownCustomer};
+use crate::domain::decide::{Credit, Policy, UnknownCustomer};
 use crate::domain::event::{Event, rfc3339};
 use crate::domain::reason::Reason;
 use crate::store::callbacks::{Detail, Discrepancy, Failure, Summary, Transfer};
@@ -84,7 +83,7 @@ pub fn detail(detail: &Detail) -> Row {
 }
 
 fn decision(detail: &Detail) -> Value {
-    let policy = policy_of(detail.policy);
+    let policy = Policy::from_code(detail.policy);
     let credit = match policy.credit {
         Credit::Gross => "gross",
         Credit::Net => "net",

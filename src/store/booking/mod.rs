@@ -180,6 +180,13 @@ pub struct Writes<'a> {
     pub now_us: i64,
 }
 
+impl Writes<'_> {
+    /// Only repeats: the head stays where it is.
+    const fn decides_nothing(&self) -> bool {
+        self.arrivals.is_empty() && self.verdicts.is_empty()
+    }
+}
+
 /// The booker's connection. Dropping it, or an error on it, rolls back whatever was open.
 pub enum Connection {
     Postgres(Box<sqlx::PgConnection>),
@@ -219,7 +226,10 @@ impl Connection {
     }
 
     /// The accounts that exist, with their balances.
-    pub async fn accounts_of(&mut self, keys: &[AccountKey]) -> Result<Vec<(AccountKey, AccountId, Amount)>, StoreError> {
+    pub async fn accounts_of(
+        &mut self,
+        keys: &[AccountKey],
+    ) -> Result<Vec<(AccountKey, AccountId, Amount)>, StoreError> {
         on_both!(self.accounts_of(keys))
     }
 
@@ -228,7 +238,8 @@ impl Connection {
         let rows = on_both!(self.standing(ids))?;
         rows.into_iter()
             .map(|(id, state, attempts)| {
-                let state = State::from_code(state).ok_or_else(|| StoreError::Corrupt(format!("callback {id}: state {state}")))?;
+                let state = State::from_code(state)
+                    .ok_or_else(|| StoreError::Corrupt(format!("callback {id}: state {state}")))?;
                 Ok(Standing { id: CallbackId(id), state, attempts })
             })
             .collect()
@@ -290,7 +301,8 @@ fn place(rows: Vec<FoundRow>, keys: usize) -> Result<Vec<Found>, StoreError> {
     for row in rows {
         let payment = match (row.payment, row.status) {
             (Some(id), Some(code)) => {
-                let status = Status::from_code(code).ok_or_else(|| StoreError::Corrupt(format!("payment {id}: status {code}")))?;
+                let status = Status::from_code(code)
+                    .ok_or_else(|| StoreError::Corrupt(format!("payment {id}: status {code}")))?;
                 Some(Payment { id: PaymentId(id), status, facts: row.facts, customer: row.customer.map(CustomerId) })
             }
             _ => None,

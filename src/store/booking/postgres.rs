@@ -4,8 +4,8 @@ use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{ConnectOptions as _, Executor as _, PgConnection, Row as _};
 
 use super::{
-    AccountKey, Arrival, Found, FoundRow, Head, Key, ReferenceKey, StoreError, Verdict, Writes, head_from, parse_amount,
-    place,
+    AccountKey, Arrival, Found, FoundRow, Head, Key, ReferenceKey, StoreError, Verdict, Writes, head_from,
+    parse_amount, place,
 };
 use crate::domain::amount::Amount;
 use crate::domain::ids::{AccountId, CallbackId, CustomerId};
@@ -37,7 +37,7 @@ pub(super) async fn begin(connection: &mut PgConnection) -> Result<Head, StoreEr
     // One simple query, one round trip. In text form, as simple queries are.
     let row = connection
         .fetch_one(sqlx::raw_sql(
-            "BEGIN; SELECT position::text, turn::text, callback_id::text, payment_id::text, customer_id::text, \
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT position::text, turn::text, callback_id::text, payment_id::text, customer_id::text, \
              account_id::text, encode(hash, 'hex') FROM journal_head WHERE id = 1 FOR UPDATE",
         ))
         .await?;
@@ -151,20 +151,16 @@ fn nth<T>(keys: &[T], ordinal: i64) -> Result<&T, StoreError> {
     key.ok_or_else(|| StoreError::Corrupt("an ordinal that was not asked for".into()))
 }
 
-pub(super) async fn write(
-    connection: &mut PgConnection,
-    writes: &Writes<'_>,
-    head: &Head,
-) -> Result<(), StoreError> {
+pub(super) async fn write(connection: &mut PgConnection, writes: &Writes<'_>, head: &Head) -> Result<(), StoreError> {
     write_rare(connection, writes).await?;
+    if writes.decides_nothing() {
+        return Ok(());
+    }
     write_arrivals(connection, &writes.arrivals).await?;
     write_ledger(connection, writes, head).await
 }
 
-async fn write_arrivals(
-    connection: &mut PgConnection,
-    arrivals: &[(Arrival<'_>, Verdict)],
-) -> Result<(), StoreError> {
+async fn write_arrivals(connection: &mut PgConnection, arrivals: &[(Arrival<'_>, Verdict)]) -> Result<(), StoreError> {
     if arrivals.is_empty() {
         return Ok(());
     }
@@ -213,11 +209,7 @@ async fn write_arrivals(
     Ok(())
 }
 
-async fn write_ledger(
-    connection: &mut PgConnection,
-    writes: &Writes<'_>,
-    head: &Head,
-) -> Result<(), StoreError> {
+async fn write_ledger(connection: &mut PgConnection, writes: &Writes<'_>, head: &Head) -> Result<(), StoreError> {
     macro_rules! column {
         ($rows:expr, $row:pat => $value:expr) => {
             $rows.iter().map(|$row| $value).collect::<Vec<_>>()

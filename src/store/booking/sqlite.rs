@@ -164,6 +164,9 @@ pub(super) async fn write(
     head: &Head,
 ) -> Result<(), StoreError> {
     write_rare(connection, writes).await?;
+    if writes.decides_nothing() {
+        return Ok(());
+    }
     write_arrivals(connection, writes).await?;
     write_ledger(connection, writes).await?;
     sqlx::query(

@@ -103,17 +103,13 @@ impl Drop for OwnRabbit {
 
 async fn fresh_database_on(server: &str) -> String {
     let name = unique("test");
-    let mut connection = PgConnection::connect(&format!("{server}/postgres"))
-        .await
-        .expect("the tests' PostgreSQL accepts connections");
+    let mut connection =
+        PgConnection::connect(&format!("{server}/postgres")).await.expect("the tests' PostgreSQL accepts connections");
     sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))
         .execute(&mut connection)
         .await
         .expect("a database with a new name can be made");
-    connection
-        .close()
-        .await
-        .expect("the connection closes cleanly");
+    connection.close().await.expect("the connection closes cleanly");
     format!("{server}/{name}")
 }
 
@@ -140,10 +136,7 @@ fn own_folder(kind: &str) -> PathBuf {
 fn unique(kind: &str) -> String {
     static NAMES: AtomicU32 = AtomicU32::new(0);
     let number = NAMES.fetch_add(1, Ordering::Relaxed);
-    let nanos = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("the clock is past 1970")
-        .as_nanos();
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_nanos();
     format!("{kind}_{}_{number}_{nanos}", process::id())
 }
 
@@ -155,9 +148,7 @@ fn url_in(folder: &Path) -> String {
 /// The script waits for the server, so it waits on a thread that is not the test's.
 async fn begin(verb: &'static str, dir: &Path, more: &'static [&'static str]) {
     let dir = dir.to_owned();
-    tokio::task::spawn_blocking(move || servers(verb, &dir, more))
-        .await
-        .expect("the servers' script succeeds");
+    tokio::task::spawn_blocking(move || servers(verb, &dir, more)).await.expect("the servers' script succeeds");
 }
 
 /// Runs `tests/servers.sh VERB DIR MORE…` and panics with what it says when it fails.
@@ -188,9 +179,5 @@ fn try_servers(verb: &str, dir: &Path, more: &[&str]) -> Result<(), String> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!(
-        "tests/servers.sh {verb} failed ({}): {}",
-        output.status,
-        said.trim()
-    ))
+    Err(format!("tests/servers.sh {verb} failed ({}): {}", output.status, said.trim()))
 }
