@@ -64,7 +64,10 @@ impl App {
             metrics: Arc::clone(&metrics),
             clock: now_us,
         });
-        tasks.spawn("booker", async { Ok(desk.await) });
+        tasks.spawn("booker", async {
+            let _: () = desk.await;
+            Ok(())
+        });
         let names = store::merchants::all(&db).await?;
         let (rejected, clock, stop) = (Rejected::default(), now_us, tasks.stop.clone());
         Ok(Arc::new(Self { settings, tokens, db, booker, names, keyring, metrics, rejected, clock, stop }))
@@ -103,14 +106,23 @@ pub async fn reach(settings: &Settings) -> anyhow::Result<Db> {
     let started = std::time::Instant::now();
     let mut pause = std::time::Duration::from_millis(200);
     loop {
-        let Err(error) = db.ping().await else { return Ok(db) };
+        // A connection of its own says why it can't be made; the pool would only say that its patience ran out.
+        let attempt = tokio::time::timeout(patience.min(std::time::Duration::from_secs(3)), db.booking_connection());
+        let error = match attempt.await {
+            Ok(Ok(connection)) => {
+                connection.close().await;
+                return Ok(db);
+            }
+            Ok(Err(error)) => anyhow::Error::new(error),
+            Err(_elapsed) => anyhow!("no answer"),
+        };
         if started.elapsed() >= patience {
             let waited_s = patience.as_secs();
-            return Err(error).context(format!(
+            return Err(error.context(format!(
                 "the database did not answer within {waited_s} s: is it running, and is DATABASE_URL right?"
-            ));
+            )));
         }
-        tracing::warn!(error = &error as &dyn std::error::Error, "Waiting for the database");
+        tracing::warn!(error = format!("{error:#}"), "Waiting for the database");
         tokio::time::sleep(pause).await;
         pause = pause.saturating_mul(2).min(std::time::Duration::from_secs(2));
     }

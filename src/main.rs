@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Callbacks are allocated by the HTTP threads and freed by the booker, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     // One TLS provider for everything; two would make rustls refuse to choose.
     if rustls::crypto::ring::default_provider().install_default().is_err() {

@@ -17,6 +17,11 @@ use crate::config::{Log, LogFormat};
 pub fn init(log: &Log) -> Result<(), TryInitError> {
     let is_terminal = std::io::stderr().is_terminal();
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // lapin logs every returned message with its body; what came back is in our own log, without it.
+    let filter = match "lapin=off".parse() {
+        Ok(silence) => filter.add_directive(silence),
+        Err(_) => filter,
+    };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A line that can't be written (a full disk) must not become a panic, which complaining about it on stderr would.
     let builder = builder.log_internal_errors(false);

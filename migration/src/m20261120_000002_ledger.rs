@@ -20,17 +20,16 @@ impl MigrationTrait for Migration {
 // tables, and `ledger verify` follows every reference. They would cost a look-up for each row of the hot path.
 const UP: &str = r#"
 CREATE TABLE payments (
-    id bigint PRIMARY KEY,
+    id bigint NOT NULL,
     merchant_id smallint NOT NULL,
     family smallint NOT NULL,
     status smallint NOT NULL,
     facts bigint,
     fingerprint bigint,
     customer_id bigint,
-    ext_id text {c} NOT NULL
+    ext_id text {c} NOT NULL,
+    PRIMARY KEY (ext_id, family, merchant_id)
 ) {hot}
----
-CREATE UNIQUE INDEX payments_once ON payments (ext_id, family, merchant_id)
 ---
 CREATE INDEX payments_fingerprint ON payments (fingerprint) WHERE fingerprint IS NOT NULL
 ---

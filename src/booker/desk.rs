@@ -10,7 +10,6 @@ use tracing::{debug, error, info, warn};
 use super::plan::{BalanceLimit, Forced, Member, Outcome, Plan};
 use super::{Incoming, Parts, Receipt, Refusal, Request};
 use crate::domain::amount::Amount;
-use crate::domain::customer::references;
 use crate::domain::decide::Policy;
 use crate::domain::ids::{AccountId, CallbackId, CustomerId};
 use crate::domain::reason::Reason;
@@ -22,6 +21,8 @@ const BATCH_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Entries kept in each cache before it is emptied: about 10 MB.
 const CACHE_ENTRIES: usize = 40_000;
+/// After another replica was faster, this many batches lock the head first.
+const WARY_BATCHES: u32 = 64;
 /// Longest wait between two tries of a failed callback.
 const RETRY_MAX_S: i64 = 3_600;
 
@@ -40,13 +41,22 @@ pub(super) struct Desk {
     connection: Option<Connection>,
     cache: Cache,
     positions: watch::Sender<i64>,
+    /// Batches that still lock the head first.
+    wary: u32,
+}
+
+/// Whether the head was locked before looking. Without, the write checks that nobody booked in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    Locked,
+    Unlocked,
 }
 
 type Answer = oneshot::Sender<Result<Receipt, Refusal>>;
 
 impl Desk {
     pub(super) fn new(parts: Parts, positions: watch::Sender<i64>) -> Self {
-        Self { parts, connection: None, cache: Cache::default(), positions }
+        Self { parts, connection: None, cache: Cache::default(), positions, wary: 0 }
     }
 
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
@@ -77,21 +87,26 @@ impl Desk {
         mut answers: Vec<Answer>,
         later: &mut Option<Request>,
     ) {
-        let head = self.begin().await;
-        // Whatever queued up while the head was waited for joins the batch, or shares its refusal.
-        while bodies.len() < self.parts.batch && later.is_none() {
-            let Ok(next) = queue.try_recv() else { break };
-            sort(next, &mut bodies, &mut answers, later);
+        let most = self.parts.batch;
+        gather(queue, most, &mut bodies, &mut answers, later);
+        let mut booked = Ok(None);
+        if self.goes_unlocked() {
+            booked = self.book_batch(&bodies, Lock::Unlocked).await;
         }
-        let receipts = match head {
-            Ok(head) => self.book_batch(head, &bodies).await,
-            Err(error) => Err(error),
-        };
-        let receipts = match receipts {
-            Ok(receipts) => receipts.into_iter().map(Ok).collect(),
+        if matches!(booked, Ok(None)) {
+            let locked = self.begin().await;
+            // Whatever queued up while the head was waited for joins the batch, or shares its refusal.
+            gather(queue, most, &mut bodies, &mut answers, later);
+            booked = match locked {
+                Ok(()) => self.book_batch(&bodies, Lock::Locked).await,
+                Err(error) => Err(error),
+            };
+        }
+        let receipts = match booked {
+            Ok(receipts) => receipts.unwrap_or_default().into_iter().map(Ok).collect(),
             Err(StoreError::Refused(source)) => {
                 warn!(
-                    error = &source as &dyn std::error::Error,
+                    error = %source,
                     members = bodies.len(),
                     "The database refused a batch; booking its members one by one"
                 );
@@ -105,6 +120,12 @@ impl Desk {
             }
         };
         self.answer(receipts, answers);
+    }
+
+    /// Whether to spare the lock's round trips: nobody else has booked lately.
+    fn goes_unlocked(&mut self) -> bool {
+        self.wary = self.wary.saturating_sub(1);
+        self.wary == 0 && self.connection.as_ref().is_some_and(Connection::can_go_unlocked)
     }
 
     fn answer(&self, receipts: Vec<Result<Receipt, Refusal>>, answers: Vec<Answer>) {
@@ -131,14 +152,20 @@ impl Desk {
         counter.increment();
     }
 
-    /// The whole batch in the transaction that `head` was locked in.
-    async fn book_batch(&mut self, head: Head, bodies: &[Incoming]) -> Result<Vec<Receipt>, StoreError> {
+    /// The whole batch in one transaction. `None`: another replica was faster, nothing is written, the lock is needed.
+    async fn book_batch(&mut self, bodies: &[Incoming], lock: Lock) -> Result<Option<Vec<Receipt>>, StoreError> {
         let members: Vec<_> = bodies.iter().map(|incoming| self.member(incoming)).collect();
-        let outcomes = self.book(head, &members).await?;
-        self.commit().await?;
+        let Some(outcomes) = self.book(lock, &members).await? else {
+            self.wary = WARY_BATCHES;
+            return Ok(None);
+        };
+        match lock {
+            Lock::Locked => self.commit().await?,
+            Lock::Unlocked => self.tell(),
+        }
         self.parts.metrics.batches.increment();
         self.parts.metrics.batch_size.observe(u64::try_from(bodies.len()).unwrap_or(u64::MAX));
-        Ok(outcomes.iter().map(receipt).collect())
+        Ok(Some(outcomes.iter().map(receipt).collect()))
     }
 
     fn member<'a>(&self, incoming: &'a Incoming) -> Member<'a> {
@@ -187,8 +214,8 @@ impl Desk {
     }
 
     async fn transact(&mut self, member: &Member<'_>, failure: Option<&str>) -> Result<Outcome, StoreError> {
-        let head = self.begin().await?;
-        let mut outcomes = self.book(head, std::slice::from_ref(member)).await?;
+        self.begin().await?;
+        let mut outcomes = self.book_locked(std::slice::from_ref(member)).await?;
         let outcome = outcomes.pop().ok_or_else(|| StoreError::Corrupt("a member without an outcome".into()))?;
         if let Some(error) = failure {
             let attempts = member.standing.map_or(0, |standing| standing.attempts);
@@ -211,9 +238,12 @@ impl Desk {
         if dry_run {
             let outcome = self.rehearse(stored).await;
             self.roll_back().await;
-            return outcome.map_err(|error| {
-                self.give_up(&error);
-                Refusal::Unavailable
+            return outcome.map_err(|error| match error {
+                StoreError::Refused(_) => Refusal::Refused,
+                StoreError::Unreachable(_) | StoreError::Query(_) | StoreError::Corrupt(_) => {
+                    self.give_up(&error);
+                    Refusal::Unavailable
+                }
             });
         }
         let mut outcomes = Vec::with_capacity(stored.len());
@@ -232,7 +262,7 @@ impl Desk {
     }
 
     async fn rehearse(&mut self, stored: &[(CallbackId, Incoming)]) -> Result<Vec<Outcome>, StoreError> {
-        let head = self.begin().await?;
+        self.begin().await?;
         let ids: Vec<_> = stored.iter().map(|(id, _)| *id).collect();
         let standing = self.connection()?.standing(&ids).await?;
         let members: Vec<_> = stored
@@ -243,7 +273,7 @@ impl Desk {
             })
             .filter(|member| member.standing.is_some())
             .collect();
-        self.book(head, &members).await
+        self.book_locked(&members).await
     }
 
     /// How a stored callback stands. Read before its own transaction, and checked by nobody else meanwhile:
@@ -253,9 +283,14 @@ impl Desk {
         Ok(self.connection()?.standing(&[id]).await?.pop())
     }
 
-    /// Books the members in the open transaction: the one path by which a callback reaches the ledger.
-    async fn book(&mut self, head: Head, members: &[Member<'_>]) -> Result<Vec<Outcome>, StoreError> {
-        match timeout(BATCH_TIMEOUT, self.book_within(head, members)).await {
+    async fn book_locked(&mut self, members: &[Member<'_>]) -> Result<Vec<Outcome>, StoreError> {
+        let outcomes = self.book(Lock::Locked, members).await?;
+        outcomes.ok_or_else(|| StoreError::Corrupt("the head moved under its lock".into()))
+    }
+
+    /// Books the members: the one path by which a callback reaches the ledger.
+    async fn book(&mut self, lock: Lock, members: &[Member<'_>]) -> Result<Option<Vec<Outcome>>, StoreError> {
+        match timeout(BATCH_TIMEOUT, self.book_within(lock, members)).await {
             Ok(booked) => booked,
             Err(elapsed) => Err(StoreError::Unreachable(sqlx::Error::Io(std::io::Error::new(
                 std::io::ErrorKind::TimedOut,
@@ -264,16 +299,16 @@ impl Desk {
         }
     }
 
-    async fn book_within(&mut self, head: Head, members: &[Member<'_>]) -> Result<Vec<Outcome>, StoreError> {
+    async fn book_within(&mut self, lock: Lock, members: &[Member<'_>]) -> Result<Option<Vec<Outcome>>, StoreError> {
         let now_us = (self.parts.clock)();
-        if self.cache.turn != head.turn {
-            self.cache.accounts.clear();
-        }
         let mut members = members.to_vec();
         self.stand_under_lock(&mut members).await?;
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
         let keys: Vec<Key<'_>> = members.iter().map(|member| member.incoming.key()).collect();
-        let found = connection.find(&keys).await?;
+        let (head, found) = connection.look(&keys).await?;
+        if self.cache.turn != head.turn {
+            self.cache.accounts.clear();
+        }
         let missing = unknown_references(&self.cache.customers, &members);
         if !missing.is_empty() {
             self.cache.customers.extend(connection.customers_of(&missing).await?);
@@ -281,12 +316,7 @@ impl Desk {
         loop {
             let mut plan = Plan::new(head, now_us, &self.cache.customers);
             plan.decide_all(&members, &found);
-            let (known, unknown): (Vec<_>, Vec<_>) =
-                plan.touched().into_iter().partition(|key| self.cache.accounts.contains_key(key));
-            plan.accounts.extend(known.into_iter().filter_map(|key| {
-                let kept = *self.cache.accounts.get(&key)?;
-                Some((key, kept))
-            }));
+            let unknown = plan.take_accounts(&self.cache.accounts);
             if !unknown.is_empty() {
                 let loaded = connection.accounts_of(&unknown).await?;
                 plan.accounts.extend(loaded.into_iter().map(|(key, id, balance)| (key, (id, balance))));
@@ -297,10 +327,12 @@ impl Desk {
                 }
                 continue;
             }
-            connection.write(&plan.writes, &plan.head).await?;
+            if !connection.write(&plan.writes, &head, &plan.head, lock == Lock::Locked).await? {
+                return Ok(None);
+            }
             let Plan { head, outcomes, learned, accounts, .. } = plan;
             self.learn(head, learned, accounts);
-            return Ok(outcomes);
+            return Ok(Some(outcomes));
         }
     }
 
@@ -350,10 +382,10 @@ impl Desk {
         self.connection.as_mut().ok_or_else(no_connection)
     }
 
-    async fn begin(&mut self) -> Result<Head, StoreError> {
+    async fn begin(&mut self) -> Result<(), StoreError> {
         self.connect().await?;
         match timeout(BATCH_TIMEOUT, self.connection()?.begin()).await {
-            Ok(head) => head,
+            Ok(begun) => begun,
             Err(_elapsed) => Err(StoreError::Unreachable(sqlx::Error::PoolTimedOut)),
         }
     }
@@ -363,9 +395,14 @@ impl Desk {
             Ok(committed) => committed?,
             Err(_elapsed) => return Err(StoreError::Unreachable(sqlx::Error::PoolTimedOut)),
         }
+        self.tell();
+        Ok(())
+    }
+
+    /// Wakes who waits for events: they are committed.
+    fn tell(&self) {
         let booked = self.cache.position;
         self.positions.send_if_modified(|position| std::mem::replace(position, booked) != booked);
-        Ok(())
     }
 
     async fn roll_back(&mut self) {
@@ -380,7 +417,7 @@ impl Desk {
     fn give_up(&mut self, error: &StoreError) {
         self.parts.metrics.database_errors.increment();
         warn!(
-            error = error as &dyn std::error::Error,
+            error = %anyhow::Chain::new(error).map(ToString::to_string).collect::<Vec<_>>().join(": "),
             "The database can't book; callbacks are answered 503 until it can"
         );
         self.connection = None;
@@ -407,17 +444,23 @@ fn no_connection() -> StoreError {
 }
 
 fn unknown_references(known: &HashMap<ReferenceKey, CustomerId>, members: &[Member<'_>]) -> Vec<ReferenceKey> {
-    let mut unknown: Vec<ReferenceKey> = Vec::new();
-    let mut asked = HashSet::new();
-    for member in members {
-        for (kind, value) in references(&member.incoming.callback.head) {
-            let key = ReferenceKey { merchant: member.incoming.merchant, kind, value: value.to_owned() };
-            if !known.contains_key(&key) && asked.insert(key.clone()) {
-                unknown.push(key);
-            }
-        }
+    let named = members.iter().flat_map(|member| &member.incoming.references);
+    let unknown: HashSet<_> = named.filter(|key| !known.contains_key(key)).collect();
+    unknown.into_iter().cloned().collect()
+}
+
+/// Takes what waits in the queue, up to a batch; a request of another kind ends it.
+fn gather(
+    queue: &mut mpsc::Receiver<Request>,
+    most: usize,
+    bodies: &mut Vec<Incoming>,
+    answers: &mut Vec<Answer>,
+    later: &mut Option<Request>,
+) {
+    while bodies.len() < most && later.is_none() {
+        let Ok(next) = queue.try_recv() else { break };
+        sort(next, bodies, answers, later);
     }
-    unknown
 }
 
 /// 2 s, 4 s, 8 s … up to an hour.

@@ -4,9 +4,10 @@
 use sha2::{Digest, Sha256};
 
 use crate::domain::callback::{Callback, fingerprint};
+use crate::domain::customer::references;
 use crate::domain::ids::MerchantId;
 use crate::processor::wire;
-use crate::store::booking::{Arrival, Key};
+use crate::store::booking::{Arrival, Key, ReferenceKey};
 
 /// One verified body.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct Incoming {
     digest: [u8; 32],
     locality: i64,
     fingerprint: Option<i64>,
+    pub(super) references: Vec<ReferenceKey>,
 }
 
 impl Incoming {
@@ -30,7 +32,9 @@ impl Incoming {
         let digest: [u8; 32] = Sha256::digest(&body).into();
         let locality = locality(callback.head.payment_id.as_deref(), &digest);
         let fingerprint = fingerprint(&callback);
-        Self { merchant, signature, headers, body, received_us, callback, digest, locality, fingerprint }
+        let key = |(kind, value): (_, &str)| ReferenceKey { merchant, kind, value: value.to_owned() };
+        let references = references(&callback.head).map(key).collect();
+        Self { merchant, signature, headers, body, received_us, callback, digest, locality, fingerprint, references }
     }
 
     pub(super) fn key(&self) -> Key<'_> {

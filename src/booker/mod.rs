@@ -1,8 +1,12 @@
 //! Stop 2, and the only writer of the ledger. One task, one connection, one batch at a time:
 //!
-//! 1. wait for a request; lock the journal's head; take whatever else has queued up meanwhile (no timer, no lingering)
-//! 2. load what the batch touches, decide every member in order, write everything in a handful of statements, commit
+//! 1. wait for a request; take whatever else has queued up meanwhile (no timer, no lingering)
+//! 2. look at the journal's head and at what the batch touches; decide every member in order; write everything and the
+//!    new head in one transaction, on condition that the head is still the one that was looked at
 //! 3. answer: a 200 goes out only from here
+//!
+//! When another replica was faster, nothing is written; the head is then locked before looking, for this batch and the
+//! next few, so that replicas take turns. Either way the head's row decides who books, and in which order.
 //!
 //! A batch that the database refuses is tried again member by member; a member that is refused alone is kept as
 //! `failed` and the retry worker brings it back. When the database can't be reached nothing is kept in memory:
@@ -36,6 +40,9 @@ pub enum Refusal {
     Busy,
     #[error("the database can't be reached")]
     Unavailable,
+    /// Of a dry run: nothing was to be kept anyway.
+    #[error("the database refuses one of these callbacks; decide them one at a time to see which")]
+    Refused,
 }
 
 /// What a callback came to.

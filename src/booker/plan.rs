@@ -4,8 +4,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Incoming;
+use crate::domain::account::{AccountKind, Posting};
 use crate::domain::amount::Amount;
-use crate::domain::customer::{Owner, identify, references};
+use crate::domain::customer::{Owner, identify};
 use crate::domain::decide::{Applied, Decision, Known, NewEntry, Policy, decide};
 use crate::domain::event::EventType;
 use crate::domain::ids::{AccountId, CallbackId, CustomerId, MerchantId, PaymentId};
@@ -57,6 +58,8 @@ pub(super) struct Pending<'a> {
     pub customer: Option<CustomerId>,
     pub reason: Option<Reason>,
     pub new: Option<NewEntry>,
+    /// Debit, credit and amount of each posting.
+    pub legs: Vec<(AccountKey, AccountKey, Amount)>,
     pub incoming: &'a Incoming,
 }
 
@@ -129,10 +132,8 @@ impl<'a> Plan<'a> {
         let incoming = member.incoming;
         let callback = &incoming.callback;
         let payment = self.payment(incoming).or_else(|| found.payment.clone());
-        let owner = identify(references(&callback.head).map(|(kind, value)| {
-            let key = ReferenceKey { merchant: incoming.merchant, kind, value: value.to_owned() };
-            self.learned.get(&key).or_else(|| self.known.get(&key)).copied()
-        }));
+        let customer_of = |key| self.learned.get(key).or_else(|| self.known.get(key)).copied();
+        let owner = identify(incoming.references.iter().map(customer_of));
         let is_twin_here =
             incoming.key().fingerprint.is_some_and(|print| self.fingerprints.contains(&(incoming.merchant, print)));
         let has_twin = found.has_twin || is_twin_here;
@@ -200,6 +201,7 @@ impl<'a> Plan<'a> {
             payment: Some(id),
             customer,
             reason: suspended,
+            legs: legs(incoming.merchant, customer, &entry),
             new: Some(entry.clone()),
             incoming,
         });
@@ -235,7 +237,8 @@ impl<'a> Plan<'a> {
         match self.payments.get(&(incoming.merchant, key.family, ext_id)) {
             Some(place) => {
                 if let Some(kept) = self.writes.payments.get_mut(*place) {
-                    *kept = row;
+                    let is_new = kept.is_new;
+                    *kept = PaymentRow { is_new, ..row };
                 }
             }
             None => {
@@ -248,18 +251,17 @@ impl<'a> Plan<'a> {
 
     /// References that are new beside a known one belong to the same customer from now on.
     fn attach(&mut self, incoming: &Incoming, id: CustomerId) {
-        for (kind, value) in references(&incoming.callback.head) {
-            let key = ReferenceKey { merchant: incoming.merchant, kind, value: value.to_owned() };
-            if !self.known.contains_key(&key) && !self.learned.contains_key(&key) {
+        for key in &incoming.references {
+            if !self.known.contains_key(key) && !self.learned.contains_key(key) {
                 self.writes.references.push((key.clone(), id));
-                self.learned.insert(key, id);
+                self.learned.insert(key.clone(), id);
             }
         }
     }
 
     fn open(&mut self, incoming: &Incoming) -> CustomerId {
         let id = CustomerId(next(&mut self.head.customer));
-        let name = references(&incoming.callback.head).next().map(|(_, value)| value.to_owned());
+        let name = incoming.references.first().map(|key| key.value.clone());
         self.writes.customers.push((id, incoming.merchant, name.unwrap_or_default()));
         self.attach(incoming, id);
         id
@@ -298,6 +300,7 @@ impl<'a> Plan<'a> {
                 customer,
                 reason,
                 new: None,
+                legs: Vec::new(),
                 incoming,
             });
         }
@@ -348,4 +351,18 @@ impl<'a> Plan<'a> {
 pub(super) fn next(counter: &mut i64) -> i64 {
     *counter = counter.checked_add(1).expect("a journal does not reach 2^63 entries");
     *counter
+}
+
+/// The accounts of an entry's postings, with those of its customer where a kind is the customer's.
+fn legs(merchant: MerchantId, customer: Option<CustomerId>, entry: &NewEntry) -> Vec<(AccountKey, AccountKey, Amount)> {
+    let account = |kind: AccountKind, currency: &str| AccountKey {
+        merchant,
+        kind,
+        customer: customer.filter(|_| kind.is_customers()),
+        currency: currency.to_owned(),
+    };
+    let leg = |posting: &Posting| {
+        (account(posting.debit, &posting.currency), account(posting.credit, &posting.currency), posting.amount)
+    };
+    entry.postings.iter().map(leg).collect()
 }

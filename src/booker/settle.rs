@@ -1,6 +1,6 @@
 //! The second half of a plan: the decided entries get their accounts, move the balances, and are chained.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::plan::{BalanceLimit, Pending, Plan, next};
 use crate::domain::account::AccountKind;
@@ -10,13 +10,21 @@ use crate::domain::journal::{Booked, Effect, Entry, chain};
 use crate::store::booking::{AccountKey, DiscrepancyRow};
 
 impl Plan<'_> {
-    /// The accounts that the decided entries move money between.
-    pub(super) fn touched(&self) -> HashSet<AccountKey> {
-        self.pending
-            .iter()
-            .flat_map(|pending| legs(pending).map(|(debit, credit, _)| [debit, credit]))
-            .flatten()
-            .collect()
+    /// Takes over the accounts that the decided entries touch, and tells which of them are not known here.
+    pub(super) fn take_accounts(&mut self, known: &HashMap<AccountKey, (AccountId, Amount)>) -> Vec<AccountKey> {
+        let mut unknown = HashSet::new();
+        for key in self.pending.iter().flat_map(|pending| &pending.legs).flat_map(|(debit, credit, _)| [debit, credit])
+        {
+            if self.accounts.contains_key(key) {
+                continue;
+            }
+            if let Some(account) = known.get(key) {
+                self.accounts.insert(key.clone(), *account);
+            } else {
+                unknown.insert(key);
+            }
+        }
+        unknown.into_iter().cloned().collect()
     }
 
     /// The second half: moves the balances, gives out positions, chains the hashes.
@@ -34,20 +42,22 @@ impl Plan<'_> {
     }
 
     fn move_money(&mut self, pending: &Pending<'_>) -> Option<Vec<Booked>> {
-        let mut booked = Vec::new();
-        for (debit, credit, amount) in legs(pending) {
-            let debit = self.change(debit, amount, true)?;
-            let credit = self.change(credit, amount, false)?;
-            booked.push(Booked { debit, credit, amount });
+        let mut booked = Vec::with_capacity(pending.legs.len());
+        for (debit, credit, amount) in &pending.legs {
+            let debit = self.change(debit, *amount, true)?;
+            let credit = self.change(credit, *amount, false)?;
+            booked.push(Booked { debit, credit, amount: *amount });
         }
         Some(booked)
     }
 
-    fn change(&mut self, key: AccountKey, amount: Amount, is_debit: bool) -> Option<AccountId> {
+    fn change(&mut self, key: &AccountKey, amount: Amount, is_debit: bool) -> Option<AccountId> {
         let grows = key.kind.grows_by_debit() == is_debit;
-        let head = &mut self.head;
-        let (id, balance) =
-            self.accounts.entry(key).or_insert_with(|| (AccountId(next(&mut head.account)), Amount::ZERO));
+        if !self.accounts.contains_key(key) {
+            let id = AccountId(next(&mut self.head.account));
+            self.accounts.insert(key.clone(), (id, Amount::ZERO));
+        }
+        let (id, balance) = self.accounts.get_mut(key)?;
         *balance = if grows { balance.checked_add(amount)? } else { balance.checked_sub(amount)? };
         Some(*id)
     }
@@ -123,18 +133,4 @@ impl Plan<'_> {
             }
         }
     }
-}
-
-/// The accounts of an entry's postings, with those of its customer where a kind is the customer's.
-fn legs<'p>(pending: &'p Pending<'_>) -> impl Iterator<Item = (AccountKey, AccountKey, Amount)> + 'p {
-    let merchant = pending.incoming.merchant;
-    let account = move |kind: AccountKind, currency: &str| AccountKey {
-        merchant,
-        kind,
-        customer: pending.customer.filter(|_| kind.is_customers()),
-        currency: currency.to_owned(),
-    };
-    pending.new.iter().flat_map(|new| &new.postings).map(move |posting| {
-        (account(posting.debit, &posting.currency), account(posting.credit, &posting.currency), posting.amount)
-    })
 }

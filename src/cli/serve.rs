@@ -25,10 +25,10 @@ pub struct Args {
     /// Which part of the work this process does
     #[arg(long, value_enum, default_value_t = Part::All)]
     pub role: Part,
-    /// Address for callbacks, instead of TALLYHOOK_LISTEN
+    /// Address for callbacks, instead of `TALLYHOOK_LISTEN`
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Address for the admin side, instead of TALLYHOOK_ADMIN_LISTEN
+    /// Address for the admin side, instead of `TALLYHOOK_ADMIN_LISTEN`
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<String>,
 }
@@ -137,12 +137,18 @@ fn spawn_workers(app: &Arc<App>, tasks: &mut Tasks, working: &CancellationToken)
     let (db, metrics, clock) = (app.db.clone(), Arc::clone(&app.metrics), app.clock);
     let retry = Retry { db: db.clone(), booker: app.booker.clone(), metrics: Arc::clone(&metrics), clock };
     let stop = working.clone();
-    tasks.spawn("retry worker", async { Ok(worker::run(retry, stop).await) });
+    tasks.spawn("retry worker", async {
+        let _: () = worker::run(retry, stop).await;
+        Ok(())
+    });
     if app.settings.broker.urls.is_empty() {
         return;
     }
     let broker = app.settings.broker.clone();
     let publisher = Publisher::new(publish::Parts { db, broker, metrics, position: app.booker.position(), clock });
     let stop = working.clone();
-    tasks.spawn("publisher", async { Ok(worker::run(publisher, stop).await) });
+    tasks.spawn("publisher", async {
+        let _: () = worker::run(publisher, stop).await;
+        Ok(())
+    });
 }

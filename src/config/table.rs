@@ -73,7 +73,7 @@ pub static SETTINGS: [Setting; 28] = [
     setting("limits.queue", "4096", "callbacks that may wait for the booker; beyond it the answer is 503"),
     setting("limits.batch", "512", "callbacks booked in one transaction, at most"),
     setting("limits.shutdown_s", "25", "seconds for a graceful stop"),
-    setting("limits.http_workers", "2", "threads that serve HTTP"),
+    setting("limits.http_workers", "1", "threads that serve callbacks; one takes tens of thousands a second"),
     setting("log.format", "auto", "json, text, or auto: text on a terminal, json elsewhere"),
     setting("log.filter", "info", "what is logged, such as `info` or `warn,tallyhook=debug`"),
 ];

@@ -91,9 +91,10 @@ pub struct Event {
 }
 
 impl Event {
-    /// `<type>.<currency>`, what consumers bind to.
+    /// `<type>.<currency>`, what consumers bind to. Always three words: a point inside a currency would make a fourth,
+    /// which no `*.credited.*` matches.
     pub fn routing_key(&self) -> String {
-        format!("{}.{}", self.event.word(), self.currency.as_deref().unwrap_or("none"))
+        format!("{}.{}", self.event.word(), self.currency.as_deref().unwrap_or("none").replace('.', "_"))
     }
 }
 

@@ -82,7 +82,11 @@ fn verify(headers: &HeaderMap, body: &[u8], app: &App) -> Result<Verified, Refus
 fn sole<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h [u8]>, Refused> {
     let mut all = headers.get_all(name);
     let first = all.next();
-    if all.next().is_some() { Err(Refused::Ambiguous) } else { Ok(first.map(|value| value.as_bytes())) }
+    if all.next().is_some() {
+        Err(Refused::Ambiguous)
+    } else {
+        Ok(first.map(actix_web::http::header::HeaderValue::as_bytes))
+    }
 }
 
 fn cut_off(cut: &Cut, request: &HttpRequest, app: &App) -> HttpResponse {
@@ -101,7 +105,7 @@ fn cut_off(cut: &Cut, request: &HttpRequest, app: &App) -> HttpResponse {
 fn reject(refused: Refused, request: &HttpRequest, body: &[u8], app: &App) -> HttpResponse {
     app.metrics.rejected.of(refused).increment();
     let headers = request.headers();
-    let raw = |name| headers.get(name).map(|value| value.as_bytes());
+    let raw = |name| headers.get(name).map(actix_web::http::header::HeaderValue::as_bytes);
     let cause =
         app.rejected.may_diagnose((app.clock)()).then(|| likely_cause(&app.keyring, raw(KEY), raw(SIGNATURE), body));
     note(refused.word(), cause.map(|cause| (cause.code(), cause.sentence())), request, body.len(), app);
@@ -123,11 +127,11 @@ fn note(
     app.rejected.add(Rejection { at_us: (app.clock)(), reason, cause, advice, peer, bytes });
 }
 
-fn unavailable(refusal_: Refusal, app: &App) -> HttpResponse {
+fn unavailable(refused: Refusal, app: &App) -> HttpResponse {
     app.metrics.rejected.unavailable.increment();
-    let code = match refusal_ {
+    let code = match refused {
         Refusal::Busy => "busy",
-        Refusal::Unavailable => "database_unavailable",
+        Refusal::Unavailable | Refusal::Refused => "database_unavailable",
     };
     let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, code);
     let soon = actix_web::http::header::HeaderValue::from_static("5");
@@ -151,7 +155,7 @@ fn log(receipt: &Receipt, merchant: &str) {
             debug!(%callback, merchant, state, reason, duplicate = receipt.is_duplicate, "Took callback {callback}");
         }
         State::Booked | State::Ignored => {
-            info!(%callback, merchant, state, reason, "Booked callback {callback} to suspense")
+            info!(%callback, merchant, state, reason, "Booked callback {callback} to suspense");
         }
         State::Held => info!(%callback, merchant, state, reason, "Held callback {callback}"),
         State::Failed => warn!(%callback, merchant, state, reason, "Kept callback {callback}; it will be tried again"),

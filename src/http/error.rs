@@ -68,6 +68,7 @@ impl ApiError {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Content Too Large"),
             Self::Refused(Refusal::Busy) => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy"),
             Self::Refused(Refusal::Unavailable) => unavailable(),
+            Self::Refused(Refusal::Refused) => (StatusCode::CONFLICT, "database_refuses", "Database Refuses"),
             Self::Store(error) if error.is_passing() => unavailable(),
             Self::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal Error"),
         }

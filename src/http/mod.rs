@@ -35,14 +35,14 @@ pub fn admin_routes(cfg: &mut web::ServiceConfig) {
 
 /// Takes an address, or says in one sentence why not.
 pub fn bind(address: &str, setting: &str) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
+    let listener = TcpListener::bind(address).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::AddrInUse {
             anyhow::anyhow!("{address} is taken by another program: stop it, or set {setting} to a free address")
-        }
-        std::io::ErrorKind::PermissionDenied => {
+        } else if error.kind() == std::io::ErrorKind::PermissionDenied {
             anyhow::anyhow!("{address} may not be used by this user: set {setting} to a port above 1023")
+        } else {
+            anyhow::Error::new(error).context(format!("{setting} = {address} can't be listened on"))
         }
-        _ => anyhow::Error::new(error).context(format!("{setting} = {address} can't be listened on")),
     })?;
     listener.set_nonblocking(true).context("a listener that can't be non-blocking")?;
     Ok(listener)

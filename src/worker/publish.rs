@@ -25,9 +25,8 @@ use crate::metrics::Metrics;
 use crate::store::events::MerchantNames;
 use crate::store::{Db, StoreError, cursor, events, merchants};
 
-/// Events read at once.
+/// Events read at once, and confirmed ones after which the cursor moves.
 const PAGE: usize = 1_000;
-/// Confirmed events after which the cursor moves.
 const SAVE_EVENTS: i64 = 1_000;
 /// The cursor moves after this long, however few they are: a commit for each would cost the booker its own.
 const SAVE_EVERY: Duration = Duration::from_millis(200);
@@ -35,10 +34,9 @@ const SAVE_EVERY: Duration = Duration::from_millis(200);
 const POLL: Duration = Duration::from_millis(500);
 /// Reads that don't fill a page are this far apart: under load a few larger ones cost the database less.
 const PACE: Duration = Duration::from_millis(10);
-const LEASE: Duration = Duration::from_secs(6);
 const LEASE_US: i64 = 6_000_000;
-/// Taken off our side of the lease, for the way to the database and back.
-const LEASE_MARGIN: Duration = Duration::from_millis(500);
+/// The lease as we count it: less the way to the database and back.
+const LEASE_SAFE: Duration = Duration::from_millis(5_500);
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -63,6 +61,14 @@ struct Reign {
     confirmed: i64,
     saved: i64,
     saved_at: Instant,
+    is_announced: bool,
+}
+
+impl Reign {
+    fn new(position: i64, asked: Instant) -> Self {
+        let (sent, confirmed, saved) = (position, position, position);
+        Self { until: until(asked), renewed: asked, sent, confirmed, saved, saved_at: asked, is_announced: false }
+    }
 }
 
 pub struct Publisher {
@@ -109,6 +115,7 @@ impl Publisher {
             return Ok(Progress::Idle);
         }
         self.connect().await?;
+        self.announce()?;
         let events = match self.ahead.take() {
             Some(events) => events,
             None => self.read().await?,
@@ -162,10 +169,7 @@ impl Publisher {
             }
             _ => {
                 self.abdicate();
-                info!(position, "This replica publishes from position {position}");
-                let until = until(asked);
-                let (sent, confirmed, saved) = (position, position, position);
-                self.reign = Some(Reign { until, renewed: asked, sent, confirmed, saved, saved_at: asked });
+                self.reign = Some(Reign::new(position, asked));
             }
         }
         Ok(true)
@@ -202,13 +206,20 @@ impl Publisher {
         connected
     }
 
-    async fn names(&mut self) -> anyhow::Result<Arc<MerchantNames>> {
-        if let Some(names) = &self.names {
-            return Ok(Arc::clone(names));
+    /// Said once the broker is there: while it is not, the lease changes hands with each try.
+    fn announce(&mut self) -> anyhow::Result<()> {
+        let reign = self.reign()?;
+        if !std::mem::replace(&mut reign.is_announced, true) {
+            info!(position = reign.saved, "This replica publishes now");
         }
-        let names = Arc::new(merchants::all(&self.db).await?);
-        self.names = Some(Arc::clone(&names));
-        Ok(names)
+        Ok(())
+    }
+
+    async fn names(&mut self) -> anyhow::Result<Arc<MerchantNames>> {
+        if self.names.is_none() {
+            self.names = Some(Arc::new(merchants::all(&self.db).await?));
+        }
+        self.names.as_ref().map(Arc::clone).context("the merchants' names were just loaded")
     }
 
     async fn read(&mut self) -> anyhow::Result<Vec<Event>> {
@@ -320,8 +331,7 @@ impl Publisher {
     fn show_pending(&mut self) -> anyhow::Result<()> {
         let known = *self.position.borrow();
         let reign = self.reign()?;
-        let pending = known.max(reign.sent).saturating_sub(reign.confirmed);
-        let pending = u64::try_from(pending).unwrap_or(0);
+        let pending = u64::try_from(known.max(reign.sent).saturating_sub(reign.confirmed)).unwrap_or(0);
         self.metrics.outbox_pending.set(pending);
         if pending == 0 {
             self.metrics.outbox_oldest_ms.set(0);
@@ -386,6 +396,5 @@ async fn read(db: Db, names: Arc<MerchantNames>, after: i64, limit: usize) -> Re
 }
 
 fn until(asked: Instant) -> Instant {
-    let safe = LEASE.saturating_sub(LEASE_MARGIN);
-    asked.checked_add(safe).unwrap_or(asked)
+    asked.checked_add(LEASE_SAFE).unwrap_or(asked)
 }

@@ -1,7 +1,11 @@
 //! The one test binary. Tests enter as a user does: through HTTP, the command line, or the pure core; with real
 //! servers, a database or vhost each.
 
+#![expect(clippy::indexing_slicing, reason = "a test may panic, and reads JSON by its keys")]
+#![expect(clippy::disallowed_methods, reason = "a test asks the clock and the environment itself")]
+
 mod admin;
+mod broker;
 mod bytes;
 mod config;
 mod demo;

@@ -1,5 +1,5 @@
-//! Servers that go away under load and come back: RabbitMQ's absence touches nobody who sends, PostgreSQL's is answered
-//! with 503; nothing is lost, nothing doubled, and nobody restarts Tallyhook.
+//! Servers that go away under load and come back: the broker's absence touches nobody who sends, the database's is
+//! answered with 503; nothing is lost, nothing doubled, and nobody restarts Tallyhook.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::support::deposits::Deposit;
 use crate::support::process::{Deployment, eventually};
 use crate::support::queue::{
     CREDITED, EVERYTHING, assert_credits_published, assert_published, bind_everything, declare_credited,
-    delete_credited, drain,
+    delete_credited, drain, until_credited_survives_a_crash,
 };
 use crate::support::sender::{Load, seed, send};
 use crate::support::servers::{OwnPostgres, OwnRabbit, fresh_database, fresh_vhost};
@@ -37,15 +37,23 @@ async fn a_broker_that_dies_under_load_delays_events_and_nothing_else() {
         (deployment.metric("events_published_total").await > 0).then_some(())
     })
     .await;
+    until_credited_survives_a_crash(&rabbit.dir).await;
 
     load.add(PAYMENTS);
     let before = load.tally.taken();
     rabbit.stop_immediate().await;
+    eventually("the connection is missed", PATIENCE, async || {
+        (deployment.metric("broker_connected").await == 0).then_some(())
+    })
+    .await;
+    let published = deployment.metric("events_published_total").await;
     load.add(PAYMENTS);
     load.until_taken(before.saturating_add(400)).await;
+    assert_eq!(deployment.metric("events_published_total").await, published, "nobody is there to confirm");
     let outbox = deployment.api("/api/outbox").await;
-    assert!(outbox["pending"].as_u64() > Some(0), "events wait for the broker: {outbox}");
-    assert_eq!(deployment.public("/readyz").await.map(|(status, _)| status), Some(200), "its troubles are not ours");
+    assert!(outbox["pending"].as_u64() > Some(100), "events wait for the broker: {outbox}");
+    let (status, ready) = deployment.public("/readyz").await.expect("it answers");
+    assert!(status == 200 && ready.contains("disconnected"), "its troubles are said, and are not ours: {ready}");
     load.add(PAYMENTS);
     rabbit.start_again().await;
     let tally = Arc::clone(&load.tally);

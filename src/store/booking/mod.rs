@@ -185,6 +185,17 @@ impl Writes<'_> {
     const fn decides_nothing(&self) -> bool {
         self.arrivals.is_empty() && self.verdicts.is_empty()
     }
+
+    /// Rows that most batches have none of: they take statements of their own.
+    const fn has_rare(&self) -> bool {
+        !(self.verdicts.is_empty()
+            && self.redeliveries.is_empty()
+            && self.customers.is_empty()
+            && self.references.is_empty()
+            && self.new_accounts.is_empty()
+            && self.discrepancies.is_empty()
+            && self.released.is_empty())
+    }
 }
 
 /// The booker's connection. Dropping it, or an error on it, rolls back whatever was open.
@@ -210,14 +221,14 @@ impl Connection {
         })
     }
 
-    /// Begins the transaction and locks the head: from here on nobody else books until commit or roll-back.
-    pub async fn begin(&mut self) -> Result<Head, StoreError> {
+    /// Begins a transaction and locks the head: from here on nobody else books until commit or roll-back.
+    pub async fn begin(&mut self) -> Result<(), StoreError> {
         on_both!(self.begin())
     }
 
-    /// What is stored under each key, in their order.
-    pub async fn find(&mut self, keys: &[Key<'_>]) -> Result<Vec<Found>, StoreError> {
-        on_both!(self.find(keys))
+    /// The head, and what is stored under each key at that moment, in their order.
+    pub async fn look(&mut self, keys: &[Key<'_>]) -> Result<(Head, Vec<Found>), StoreError> {
+        on_both!(self.look(keys))
     }
 
     /// The customers that references point at.
@@ -245,9 +256,21 @@ impl Connection {
             .collect()
     }
 
-    /// Writes everything, and the new head.
-    pub async fn write(&mut self, writes: &Writes<'_>, head: &Head) -> Result<(), StoreError> {
-        on_both!(self.write(writes, head))
+    /// Writes everything and the new head, if nobody has booked since the head was `before`. Without the lock this is a
+    /// transaction of its own; `false`: somebody was faster, and nothing is written.
+    pub async fn write(
+        &mut self,
+        writes: &Writes<'_>,
+        before: &Head,
+        after: &Head,
+        is_locked: bool,
+    ) -> Result<bool, StoreError> {
+        on_both!(self.write(writes, (before, after), is_locked))
+    }
+
+    /// Whether a batch may be booked without locking the head first. SQLite's transaction begins with its lock.
+    pub const fn can_go_unlocked(&self) -> bool {
+        matches!(self, Self::Postgres(_))
     }
 
     /// Keeps a callback that could not be booked, and when to try again.
@@ -319,7 +342,7 @@ fn parse_amount(text: &str) -> Result<Amount, StoreError> {
 }
 
 fn head_from(numbers: [i64; 6], hash: &[u8]) -> Result<Head, StoreError> {
-    let hash = hash.try_into().map_err(|_| StoreError::Corrupt("the head's hash is not 32 bytes".into()));
+    let hash = hash.try_into().map_err(|_other_length| StoreError::Corrupt("the head's hash is not 32 bytes".into()));
     let [position, turn, callback, payment, customer, account] = numbers;
     Ok(Head { position, hash: hash?, turn, callback, payment, customer, account })
 }

@@ -4,8 +4,7 @@ use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{ConnectOptions as _, Executor as _, PgConnection, Row as _};
 
 use super::{
-    AccountKey, Arrival, Found, FoundRow, Head, Key, ReferenceKey, StoreError, Verdict, Writes, head_from,
-    parse_amount, place,
+    AccountKey, Found, FoundRow, Head, Key, ReferenceKey, StoreError, Verdict, Writes, head_from, parse_amount, place,
 };
 use crate::domain::amount::Amount;
 use crate::domain::ids::{AccountId, CallbackId, CustomerId};
@@ -23,6 +22,44 @@ const SESSION: [(&str, &str); 8] = [
     ("plan_cache_mode", "force_generic_plan"),
 ];
 
+const WRITE_BATCH: &str = "WITH head AS (
+        UPDATE journal_head SET position = $59, hash = $60, turn = $61, callback_id = $62, payment_id = $63,
+            customer_id = $64, account_id = $65 WHERE id = 1 AND turn = $1 RETURNING 1),
+    arrived AS (
+        INSERT INTO callbacks (id, merchant_id, family, state, reason, policy, entries, locality, turn, position,
+            payment_id, customer_id, received_us, decided_us, digest, signature, type, status, ext_id, foreign_id,
+            end_user_reference, address, txids, detail, headers, body)
+        SELECT * FROM unnest($2::int8[], $3::int2[], $4::int2[], $5::int2[], $6::int2[], $7::int2[], $8::int2[], $9::int8[],
+            $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::int8[], $16::bytea[],
+            $17::bytea[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[],
+            $24::text[], $25::text[], $26::text[], $27::bytea[]
+        ) WHERE EXISTS (SELECT FROM head)),
+    opened AS (
+        INSERT INTO payments (id, merchant_id, family, status, facts, fingerprint, customer_id, ext_id)
+        SELECT * FROM unnest($28::int8[], $29::int2[], $30::int2[], $31::int2[], $32::int8[], $33::int8[], $34::int8[],
+            $35::text[]) WHERE EXISTS (SELECT FROM head)),
+    entered AS (
+        INSERT INTO journal (position, merchant_id, event, effect, reason, postings, subject, callback_id,
+            payment_id, customer_id, at_us, hash, currency, amount, fee, balance_after)
+        SELECT * FROM unnest($36::int8[], $37::int2[], $38::int2[], $39::int2[], $40::int2[], $41::int2[], $42::int8[],
+            $43::int8[], $44::int8[], $45::int8[], $46::int8[], $47::bytea[], $48::text[],
+            $49::text[]::numeric[], $50::text[]::numeric[], $51::text[]::numeric[]
+        ) WHERE EXISTS (SELECT FROM head)),
+    posted AS (
+        INSERT INTO postings (position, ordinal, debit_id, credit_id, amount)
+        SELECT * FROM unnest($52::int8[], $53::int2[], $54::int8[], $55::int8[], $56::text[]::numeric[]
+        ) WHERE EXISTS (SELECT FROM head)),
+    balanced AS (
+        UPDATE accounts SET balance = i.balance
+        FROM unnest($57::int8[], $58::text[]::numeric[]) AS i(id, balance) WHERE accounts.id = i.id AND EXISTS (SELECT FROM head)),
+    paid AS (
+        UPDATE payments SET status = i.status, facts = i.facts, fingerprint = i.fingerprint, customer_id = i.customer
+        FROM unnest($66::text[], $67::int2[], $68::int2[], $69::int2[], $70::int8[], $71::int8[], $72::int8[])
+            AS i(ext, family, merchant, status, facts, fingerprint, customer)
+        WHERE payments.ext_id = i.ext AND payments.family = i.family AND payments.merchant_id = i.merchant
+            AND EXISTS (SELECT FROM head))
+    SELECT FROM head";
+
 pub(super) async fn open(url: &str) -> Result<PgConnection, sqlx::Error> {
     let options: PgConnectOptions = url.parse()?;
     options.application_name("tallyhook booker").options(SESSION).disable_statement_logging().connect().await
@@ -33,34 +70,27 @@ pub(super) async fn command(connection: &mut PgConnection, command: &'static str
     Ok(())
 }
 
-pub(super) async fn begin(connection: &mut PgConnection) -> Result<Head, StoreError> {
-    // One simple query, one round trip. In text form, as simple queries are.
-    let row = connection
-        .fetch_one(sqlx::raw_sql(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT position::text, turn::text, callback_id::text, payment_id::text, customer_id::text, \
-             account_id::text, encode(hash, 'hex') FROM journal_head WHERE id = 1 FOR UPDATE",
-        ))
-        .await?;
-    let mut numbers = [0; 6];
-    for (index, number) in numbers.iter_mut().enumerate() {
-        let text: &str = row.try_get(index)?;
-        *number = text.parse().map_err(|_| StoreError::Corrupt(format!("the head holds {text}")))?;
-    }
-    let hash: &str = row.try_get(6)?;
-    let hash = const_hex::decode(hash).map_err(|_| StoreError::Corrupt("the head's hash".into()))?;
-    head_from(numbers, &hash)
+/// One simple query, one round trip.
+pub(super) async fn begin(connection: &mut PgConnection) -> Result<(), StoreError> {
+    command(connection, "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT FROM journal_head WHERE id = 1 FOR UPDATE").await
 }
 
-pub(super) async fn find(connection: &mut PgConnection, keys: &[Key<'_>]) -> Result<Vec<Found>, StoreError> {
+pub(super) async fn look(connection: &mut PgConnection, keys: &[Key<'_>]) -> Result<(Head, Vec<Found>), StoreError> {
+    // The head and everything else in one statement, so of one moment: as long as the head stays, all of it stays.
     let rows = sqlx::query(
-        "SELECT i.ord - 1, c.id, p.id, p.status, p.facts, p.customer_id, coalesce(t.twin, false)
-         FROM unnest($1::int2[], $2::int8[], $3::bytea[], $4::int2[], $5::text[], $6::int8[])
-              WITH ORDINALITY AS i(merchant, locality, digest, family, ext, fingerprint, ord)
-         LEFT JOIN callbacks c ON c.locality = i.locality AND c.digest = i.digest AND c.merchant_id = i.merchant
-         LEFT JOIN payments p ON p.ext_id = i.ext AND p.family = i.family AND p.merchant_id = i.merchant
-         LEFT JOIN LATERAL (SELECT true AS twin FROM payments t WHERE t.fingerprint = i.fingerprint
-              AND t.merchant_id = i.merchant AND NOT (t.family = i.family AND t.ext_id = i.ext) LIMIT 1) t ON true
-         WHERE c.id IS NOT NULL OR p.id IS NOT NULL OR t.twin",
+        "SELECT h.position, h.turn, h.callback_id, h.payment_id, h.customer_id, h.account_id, h.hash,
+                f.ord, f.callback_id, f.payment_id, f.status, f.facts, f.customer_id, f.twin
+         FROM journal_head h LEFT JOIN LATERAL (
+            SELECT i.ord - 1 AS ord, c.id AS callback_id, p.id AS payment_id, p.status, p.facts, p.customer_id,
+                   coalesce(t.twin, false) AS twin
+            FROM unnest($1::int2[], $2::int8[], $3::bytea[], $4::int2[], $5::text[], $6::int8[])
+                 WITH ORDINALITY AS i(merchant, locality, digest, family, ext, fingerprint, ord)
+            LEFT JOIN callbacks c ON c.locality = i.locality AND c.digest = i.digest AND c.merchant_id = i.merchant
+            LEFT JOIN payments p ON p.ext_id = i.ext AND p.family = i.family AND p.merchant_id = i.merchant
+            LEFT JOIN LATERAL (SELECT true AS twin FROM payments t WHERE t.fingerprint = i.fingerprint
+                 AND t.merchant_id = i.merchant AND NOT (t.family = i.family AND t.ext_id = i.ext) LIMIT 1) t ON true
+            WHERE c.id IS NOT NULL OR p.id IS NOT NULL OR t.twin) f ON true
+         WHERE h.id = 1",
     )
     .bind(keys.iter().map(|key| key.merchant.0).collect::<Vec<_>>())
     .bind(keys.iter().map(|key| key.locality).collect::<Vec<_>>())
@@ -70,19 +100,27 @@ pub(super) async fn find(connection: &mut PgConnection, keys: &[Key<'_>]) -> Res
     .bind(keys.iter().map(|key| key.fingerprint).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
-    place(rows.iter().map(found_row).collect::<Result<_, _>>()?, keys.len())
+    let first = rows.first().ok_or_else(|| StoreError::Corrupt("there is no journal head".into()))?;
+    let mut numbers = [0; 6];
+    for (index, number) in numbers.iter_mut().enumerate() {
+        *number = first.try_get(index)?;
+    }
+    let head = head_from(numbers, first.try_get(6)?)?;
+    let found: Vec<_> = rows.iter().map(found_row).filter_map(Result::transpose).collect::<Result<_, _>>()?;
+    Ok((head, place(found, keys.len())?))
 }
 
-fn found_row(row: &PgRow) -> Result<FoundRow, sqlx::Error> {
-    Ok(FoundRow {
-        ordinal: row.try_get(0)?,
-        callback: row.try_get(1)?,
-        payment: row.try_get(2)?,
-        status: row.try_get(3)?,
-        facts: row.try_get(4)?,
-        customer: row.try_get(5)?,
-        has_twin: row.try_get(6)?,
-    })
+fn found_row(row: &PgRow) -> Result<Option<FoundRow>, sqlx::Error> {
+    let Some(ordinal) = row.try_get(7)? else { return Ok(None) };
+    Ok(Some(FoundRow {
+        ordinal,
+        callback: row.try_get(8)?,
+        payment: row.try_get(9)?,
+        status: row.try_get(10)?,
+        facts: row.try_get(11)?,
+        customer: row.try_get(12)?,
+        has_twin: row.try_get(13)?,
+    }))
 }
 
 pub(super) async fn customers_of(
@@ -151,135 +189,121 @@ fn nth<T>(keys: &[T], ordinal: i64) -> Result<&T, StoreError> {
     key.ok_or_else(|| StoreError::Corrupt("an ordinal that was not asked for".into()))
 }
 
-pub(super) async fn write(connection: &mut PgConnection, writes: &Writes<'_>, head: &Head) -> Result<(), StoreError> {
-    write_rare(connection, writes).await?;
-    if writes.decides_nothing() {
-        return Ok(());
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    writes: &Writes<'_>,
+    (before, after): (&Head, &Head),
+    is_locked: bool,
+) -> Result<bool, StoreError> {
+    // Without rare rows the whole batch is one statement, and its commit comes with it.
+    let is_alone = is_locked || !writes.has_rare();
+    if !is_alone {
+        command(connection, "BEGIN ISOLATION LEVEL READ COMMITTED").await?;
     }
-    write_arrivals(connection, &writes.arrivals).await?;
-    write_ledger(connection, writes, head).await
+    let is_first = writes.decides_nothing() || write_batch(connection, writes, before, after).await?;
+    if is_first {
+        write_rare(connection, writes).await?;
+    }
+    if !is_alone {
+        command(connection, if is_first { "COMMIT" } else { "ROLLBACK" }).await?;
+    }
+    Ok(is_first)
 }
 
-async fn write_arrivals(connection: &mut PgConnection, arrivals: &[(Arrival<'_>, Verdict)]) -> Result<(), StoreError> {
-    if arrivals.is_empty() {
-        return Ok(());
-    }
-    macro_rules! column {
-        ($arrival:ident, $verdict:ident => $value:expr) => {
-            arrivals.iter().map(|($arrival, $verdict)| $value).collect::<Vec<_>>()
-        };
-    }
-    sqlx::query(
-        "INSERT INTO callbacks (id, merchant_id, family, state, reason, policy, entries, locality, turn, position,
-            payment_id, customer_id, received_us, decided_us, digest, signature, type, status, ext_id, foreign_id,
-            end_user_reference, address, txids, detail, headers, body)
-         SELECT * FROM unnest($1::int8[], $2::int2[], $3::int2[], $4::int2[], $5::int2[], $6::int2[], $7::int2[],
-            $8::int8[], $9::int8[], $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::bytea[],
-            $16::bytea[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[],
-            $24::text[], $25::text[], $26::bytea[])",
-    )
-    .bind(column!(_a, v => v.id.0))
-    .bind(column!(a, _v => a.merchant.0))
-    .bind(column!(a, _v => a.head.family().code()))
-    .bind(column!(_a, v => v.state.code()))
-    .bind(column!(_a, v => v.reason.map(|reason| reason.code())))
-    .bind(column!(_a, v => v.policy))
-    .bind(column!(_a, v => v.entries))
-    .bind(column!(a, _v => a.locality))
-    .bind(column!(_a, v => v.turn))
-    .bind(column!(_a, v => v.position))
-    .bind(column!(_a, v => v.payment.map(|id| id.0)))
-    .bind(column!(_a, v => v.customer.map(|id| id.0)))
-    .bind(column!(a, _v => a.received_us))
-    .bind(column!(_a, v => v.decided_us))
-    .bind(column!(a, _v => a.digest.as_slice()))
-    .bind(column!(a, _v => a.signature.as_slice()))
-    .bind(column!(a, _v => a.head.kind.as_deref()))
-    .bind(column!(a, _v => a.head.status.as_deref()))
-    .bind(column!(a, _v => a.head.payment_id.as_deref()))
-    .bind(column!(a, _v => a.head.foreign_id.as_deref()))
-    .bind(column!(a, _v => a.head.end_user_reference.as_deref()))
-    .bind(column!(a, _v => a.head.address.as_deref()))
-    .bind(column!(a, _v => super::join_txids(a.head)))
-    .bind(column!(_a, v => v.detail.as_deref()))
-    .bind(column!(a, _v => a.headers))
-    .bind(column!(a, _v => a.body))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn write_ledger(connection: &mut PgConnection, writes: &Writes<'_>, head: &Head) -> Result<(), StoreError> {
+/// The arrivals and the ledger, all or nothing: `head` yields its row, and lets the others be written, only if nobody
+/// has booked since `before`. Whoever comes second waits for the row, and then finds it changed.
+#[expect(clippy::too_many_lines, reason = "one statement with a line for each of its parameters")]
+async fn write_batch(
+    connection: &mut PgConnection,
+    writes: &Writes<'_>,
+    before: &Head,
+    after: &Head,
+) -> Result<bool, StoreError> {
     macro_rules! column {
         ($rows:expr, $row:pat => $value:expr) => {
             $rows.iter().map(|$row| $value).collect::<Vec<_>>()
         };
     }
     let text = |amount: Option<Amount>| amount.map(|amount| amount.to_string());
-    let (payments, entries) = (&writes.payments, &writes.entries);
+    let (arrivals, entries) = (&writes.arrivals, &writes.entries);
+    let (opened, paid): (Vec<_>, Vec<_>) = writes.payments.iter().partition(|payment| payment.is_new);
     let postings: Vec<_> = super::numbered_postings(entries).collect();
-    sqlx::query(
-        "WITH pay AS (
-            INSERT INTO payments (id, merchant_id, family, status, facts, fingerprint, customer_id, ext_id)
-            SELECT * FROM unnest($1::int8[], $2::int2[], $3::int2[], $4::int2[], $5::int8[], $6::int8[], $7::int8[], $8::text[])
-            ON CONFLICT (id) DO UPDATE SET status = excluded.status, facts = excluded.facts,
-                fingerprint = excluded.fingerprint, customer_id = excluded.customer_id),
-         jou AS (
-            INSERT INTO journal (position, merchant_id, event, effect, reason, postings, subject, callback_id,
-                payment_id, customer_id, at_us, hash, currency, amount, fee, balance_after)
-            SELECT * FROM unnest($9::int8[], $10::int2[], $11::int2[], $12::int2[], $13::int2[], $14::int2[], $15::int8[],
-                $16::int8[], $17::int8[], $18::int8[], $19::int8[], $20::bytea[], $21::text[], $22::text[]::numeric[],
-                $23::text[]::numeric[], $24::text[]::numeric[])),
-         pos AS (
-            INSERT INTO postings (position, ordinal, debit_id, credit_id, amount)
-            SELECT * FROM unnest($25::int8[], $26::int2[], $27::int8[], $28::int8[], $29::text[]::numeric[])),
-         bal AS (
-            UPDATE accounts SET balance = i.balance FROM unnest($30::int8[], $31::text[]::numeric[]) AS i(id, balance)
-            WHERE accounts.id = i.id)
-         UPDATE journal_head SET position = $32, hash = $33, turn = $34, callback_id = $35, payment_id = $36,
-            customer_id = $37, account_id = $38 WHERE id = 1",
-    )
-    .bind(column!(payments, row => row.id.0))
-    .bind(column!(payments, row => row.merchant.0))
-    .bind(column!(payments, row => row.family.code()))
-    .bind(column!(payments, row => row.status.code()))
-    .bind(column!(payments, row => row.facts))
-    .bind(column!(payments, row => row.fingerprint))
-    .bind(column!(payments, row => row.customer.map(|id| id.0)))
-    .bind(column!(payments, row => row.ext_id.as_str()))
-    .bind(column!(entries, (entry, _) => entry.position))
-    .bind(column!(entries, (entry, _) => entry.merchant.0))
-    .bind(column!(entries, (entry, _) => entry.event.code()))
-    .bind(column!(entries, (entry, _) => entry.effect.code()))
-    .bind(column!(entries, (entry, _) => entry.reason.map(|reason| reason.code())))
-    .bind(column!(entries, (entry, _) => i16::try_from(entry.postings.len()).unwrap_or(i16::MAX)))
-    .bind(column!(entries, (entry, _) => entry.subject))
-    .bind(column!(entries, (entry, _) => entry.callback.0))
-    .bind(column!(entries, (entry, _) => entry.payment.map(|id| id.0)))
-    .bind(column!(entries, (entry, _) => entry.customer.map(|id| id.0)))
-    .bind(column!(entries, (entry, _) => entry.at_us))
-    .bind(column!(entries, (_, hash) => hash.as_slice()))
-    .bind(column!(entries, (entry, _) => entry.currency.as_deref()))
-    .bind(column!(entries, (entry, _) => text(entry.amount)))
-    .bind(column!(entries, (entry, _) => text(entry.fee)))
-    .bind(column!(entries, (entry, _) => text(entry.balance_after)))
-    .bind(column!(postings, (position, _, _) => *position))
-    .bind(column!(postings, (_, ordinal, _) => *ordinal))
-    .bind(column!(postings, (_, _, posting) => posting.debit.0))
-    .bind(column!(postings, (_, _, posting) => posting.credit.0))
-    .bind(column!(postings, (_, _, posting) => text(Some(posting.amount))))
-    .bind(column!(writes.balances, (id, _) => id.0))
-    .bind(column!(writes.balances, (_, balance) => text(Some(*balance))))
-    .bind(head.position)
-    .bind(head.hash.as_slice())
-    .bind(head.turn)
-    .bind(head.callback)
-    .bind(head.payment)
-    .bind(head.customer)
-    .bind(head.account)
-    .execute(connection)
-    .await?;
-    Ok(())
+    let written = sqlx::query(WRITE_BATCH)
+        .bind(before.turn)
+        .bind(column!(arrivals, (_, v) => v.id.0))
+        .bind(column!(arrivals, (a, _) => a.merchant.0))
+        .bind(column!(arrivals, (a, _) => a.head.family().code()))
+        .bind(column!(arrivals, (_, v) => v.state.code()))
+        .bind(column!(arrivals, (_, v) => v.reason.map(crate::domain::reason::Reason::code)))
+        .bind(column!(arrivals, (_, v) => v.policy))
+        .bind(column!(arrivals, (_, v) => v.entries))
+        .bind(column!(arrivals, (a, _) => a.locality))
+        .bind(column!(arrivals, (_, v) => v.turn))
+        .bind(column!(arrivals, (_, v) => v.position))
+        .bind(column!(arrivals, (_, v) => v.payment.map(|id| id.0)))
+        .bind(column!(arrivals, (_, v) => v.customer.map(|id| id.0)))
+        .bind(column!(arrivals, (a, _) => a.received_us))
+        .bind(column!(arrivals, (_, v) => v.decided_us))
+        .bind(column!(arrivals, (a, _) => a.digest.as_slice()))
+        .bind(column!(arrivals, (a, _) => a.signature.as_slice()))
+        .bind(column!(arrivals, (a, _) => a.head.kind.as_deref()))
+        .bind(column!(arrivals, (a, _) => a.head.status.as_deref()))
+        .bind(column!(arrivals, (a, _) => a.head.payment_id.as_deref()))
+        .bind(column!(arrivals, (a, _) => a.head.foreign_id.as_deref()))
+        .bind(column!(arrivals, (a, _) => a.head.end_user_reference.as_deref()))
+        .bind(column!(arrivals, (a, _) => a.head.address.as_deref()))
+        .bind(column!(arrivals, (a, _) => super::join_txids(a.head)))
+        .bind(column!(arrivals, (_, v) => v.detail.as_deref()))
+        .bind(column!(arrivals, (a, _) => a.headers))
+        .bind(column!(arrivals, (a, _) => a.body))
+        .bind(column!(opened, row => row.id.0))
+        .bind(column!(opened, row => row.merchant.0))
+        .bind(column!(opened, row => row.family.code()))
+        .bind(column!(opened, row => row.status.code()))
+        .bind(column!(opened, row => row.facts))
+        .bind(column!(opened, row => row.fingerprint))
+        .bind(column!(opened, row => row.customer.map(|id| id.0)))
+        .bind(column!(opened, row => row.ext_id.as_str()))
+        .bind(column!(entries, (entry, _) => entry.position))
+        .bind(column!(entries, (entry, _) => entry.merchant.0))
+        .bind(column!(entries, (entry, _) => entry.event.code()))
+        .bind(column!(entries, (entry, _) => entry.effect.code()))
+        .bind(column!(entries, (entry, _) => entry.reason.map(crate::domain::reason::Reason::code)))
+        .bind(column!(entries, (entry, _) => i16::try_from(entry.postings.len()).unwrap_or(i16::MAX)))
+        .bind(column!(entries, (entry, _) => entry.subject))
+        .bind(column!(entries, (entry, _) => entry.callback.0))
+        .bind(column!(entries, (entry, _) => entry.payment.map(|id| id.0)))
+        .bind(column!(entries, (entry, _) => entry.customer.map(|id| id.0)))
+        .bind(column!(entries, (entry, _) => entry.at_us))
+        .bind(column!(entries, (_, hash) => hash.as_slice()))
+        .bind(column!(entries, (entry, _) => entry.currency.as_deref()))
+        .bind(column!(entries, (entry, _) => text(entry.amount)))
+        .bind(column!(entries, (entry, _) => text(entry.fee)))
+        .bind(column!(entries, (entry, _) => text(entry.balance_after)))
+        .bind(column!(postings, (position, _, _) => *position))
+        .bind(column!(postings, (_, ordinal, _) => *ordinal))
+        .bind(column!(postings, (_, _, posting) => posting.debit.0))
+        .bind(column!(postings, (_, _, posting) => posting.credit.0))
+        .bind(column!(postings, (_, _, posting) => text(Some(posting.amount))))
+        .bind(column!(writes.balances, (id, _) => id.0))
+        .bind(column!(writes.balances, (_, balance) => text(Some(*balance))))
+        .bind(after.position)
+        .bind(after.hash.as_slice())
+        .bind(after.turn)
+        .bind(after.callback)
+        .bind(after.payment)
+        .bind(after.customer)
+        .bind(after.account)
+        .bind(column!(paid, row => row.ext_id.as_str()))
+        .bind(column!(paid, row => row.family.code()))
+        .bind(column!(paid, row => row.merchant.0))
+        .bind(column!(paid, row => row.status.code()))
+        .bind(column!(paid, row => row.facts))
+        .bind(column!(paid, row => row.fingerprint))
+        .bind(column!(paid, row => row.customer.map(|id| id.0)))
+        .execute(connection)
+        .await?;
+    Ok(written.rows_affected() == 1)
 }
 
 /// What most batches have none of: each its own statement, only when there is something to write.
@@ -326,7 +350,7 @@ async fn write_verdicts(connection: &mut PgConnection, verdicts: &[Verdict]) -> 
         )
         .bind(verdict.id.0)
         .bind(verdict.state.code())
-        .bind(verdict.reason.map(|reason| reason.code()))
+        .bind(verdict.reason.map(crate::domain::reason::Reason::code))
         .bind(verdict.detail.as_deref())
         .bind(verdict.policy)
         .bind(verdict.entries)

@@ -32,8 +32,11 @@ pub(super) async fn command(connection: &mut SqliteConnection, command: &'static
     Ok(())
 }
 
-pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<Head, StoreError> {
-    connection.execute("BEGIN IMMEDIATE").await?;
+pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    command(connection, "BEGIN IMMEDIATE").await
+}
+
+async fn head(connection: &mut SqliteConnection) -> Result<Head, StoreError> {
     let row = sqlx::query(
         "SELECT position, turn, callback_id, payment_id, customer_id, account_id, hash FROM journal_head WHERE id = 1",
     )
@@ -65,7 +68,11 @@ fn question<T>(
     builder
 }
 
-pub(super) async fn find(connection: &mut SqliteConnection, keys: &[Key<'_>]) -> Result<Vec<Found>, StoreError> {
+pub(super) async fn look(
+    connection: &mut SqliteConnection,
+    keys: &[Key<'_>],
+) -> Result<(Head, Vec<Found>), StoreError> {
+    let head = head(connection).await?;
     let mut query = question(
         "merchant, locality, digest, family, ext, fingerprint",
         keys,
@@ -82,7 +89,7 @@ pub(super) async fn find(connection: &mut SqliteConnection, keys: &[Key<'_>]) ->
          WHERE c.id IS NOT NULL OR p.id IS NOT NULL OR twin",
     );
     let rows = query.build().persistent(false).fetch_all(connection).await?;
-    place(rows.iter().map(found_row).collect::<Result<_, _>>()?, keys.len())
+    Ok((head, place(rows.iter().map(found_row).collect::<Result<_, _>>()?, keys.len())?))
 }
 
 fn found_row(row: &SqliteRow) -> Result<FoundRow, sqlx::Error> {
@@ -158,14 +165,16 @@ fn nth<T>(keys: &[T], ordinal: i64) -> Result<&T, StoreError> {
     key.ok_or_else(|| StoreError::Corrupt("an ordinal that was not asked for".into()))
 }
 
+/// SQLite has one writer, and `begin` made it us: nobody can have booked since.
 pub(super) async fn write(
     connection: &mut SqliteConnection,
     writes: &Writes<'_>,
-    head: &Head,
-) -> Result<(), StoreError> {
+    (_before, after): (&Head, &Head),
+    _is_locked: bool,
+) -> Result<bool, StoreError> {
     write_rare(connection, writes).await?;
     if writes.decides_nothing() {
-        return Ok(());
+        return Ok(true);
     }
     write_arrivals(connection, writes).await?;
     write_ledger(connection, writes).await?;
@@ -173,16 +182,16 @@ pub(super) async fn write(
         "UPDATE journal_head SET position = ?, hash = ?, turn = ?, callback_id = ?, payment_id = ?, customer_id = ?,
             account_id = ? WHERE id = 1",
     )
-    .bind(head.position)
-    .bind(head.hash.as_slice())
-    .bind(head.turn)
-    .bind(head.callback)
-    .bind(head.payment)
-    .bind(head.customer)
-    .bind(head.account)
+    .bind(after.position)
+    .bind(after.hash.as_slice())
+    .bind(after.turn)
+    .bind(after.callback)
+    .bind(after.payment)
+    .bind(after.customer)
+    .bind(after.account)
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(true)
 }
 
 /// One multi-row insert, in chunks that stay below SQLite's 32,766 parameters. The statement is kept prepared only
@@ -214,7 +223,7 @@ async fn write_arrivals(connection: &mut SqliteConnection, writes: &Writes<'_>) 
         &writes.arrivals,
         |row, (a, v)| {
             row.push_bind(v.id.0).push_bind(a.merchant.0).push_bind(a.head.family().code()).push_bind(v.state.code());
-            row.push_bind(v.reason.map(|reason| reason.code())).push_bind(v.policy).push_bind(v.entries);
+            row.push_bind(v.reason.map(crate::domain::reason::Reason::code)).push_bind(v.policy).push_bind(v.entries);
             row.push_bind(a.locality).push_bind(v.turn).push_bind(v.position);
             row.push_bind(v.payment.map(|id| id.0)).push_bind(v.customer.map(|id| id.0));
             row.push_bind(a.received_us).push_bind(v.decided_us);
@@ -239,7 +248,7 @@ async fn write_ledger(connection: &mut SqliteConnection, writes: &Writes<'_>) ->
             row.push_bind(payment.status.code()).push_bind(payment.facts).push_bind(payment.fingerprint);
             row.push_bind(payment.customer.map(|id| id.0)).push_bind(payment.ext_id.clone());
         },
-        "ON CONFLICT (id) DO UPDATE SET status = excluded.status, facts = excluded.facts,
+        "ON CONFLICT (ext_id, family, merchant_id) DO UPDATE SET status = excluded.status, facts = excluded.facts,
             fingerprint = excluded.fingerprint, customer_id = excluded.customer_id",
     )
     .await?;
@@ -251,7 +260,7 @@ async fn write_ledger(connection: &mut SqliteConnection, writes: &Writes<'_>) ->
         &writes.entries,
         |row, (entry, hash)| {
             row.push_bind(entry.position).push_bind(entry.merchant.0).push_bind(entry.event.code());
-            row.push_bind(entry.effect.code()).push_bind(entry.reason.map(|reason| reason.code()));
+            row.push_bind(entry.effect.code()).push_bind(entry.reason.map(crate::domain::reason::Reason::code));
             row.push_bind(i16::try_from(entry.postings.len()).unwrap_or(i16::MAX)).push_bind(entry.subject);
             row.push_bind(entry.callback.0).push_bind(entry.payment.map(|id| id.0));
             row.push_bind(entry.customer.map(|id| id.0)).push_bind(entry.at_us).push_bind(hash.to_vec());
@@ -371,7 +380,7 @@ async fn write_verdict(connection: &mut SqliteConnection, verdict: &Verdict) -> 
             payment_id = ?, customer_id = ?, decided_us = ? WHERE id = ?",
     )
     .bind(verdict.state.code())
-    .bind(verdict.reason.map(|reason| reason.code()))
+    .bind(verdict.reason.map(crate::domain::reason::Reason::code))
     .bind(verdict.detail.as_deref())
     .bind(verdict.policy)
     .bind(verdict.entries)

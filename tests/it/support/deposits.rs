@@ -7,7 +7,6 @@ use tallyhook::processor::signature::sign;
 use super::SECRET;
 
 const CUSTOMERS: u64 = 20;
-const CURRENCIES: [&str; 3] = ["BTC", "ETH", "LTC"];
 const UNITS_PER_SAT: i128 = 10_000_000_000;
 const DECIMALS: usize = 18;
 
@@ -28,8 +27,11 @@ impl Deposit {
     }
 
     pub(crate) fn currency(self) -> &'static str {
-        let index = usize::try_from(self.number % 3).expect("a small number");
-        CURRENCIES[index]
+        match self.number % 3 {
+            0 => "BTC",
+            1 => "ETH",
+            _ => "LTC",
+        }
     }
 
     fn sats(self) -> u64 {

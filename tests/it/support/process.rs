@@ -17,6 +17,8 @@ pub(crate) const KEY: &str = "key-main";
 /// Generous: the machine may be busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(40);
 const PAUSE: Duration = Duration::from_millis(20);
+/// Characters of a log that a failed test shows.
+const LOG_SHOWN: usize = 4_000;
 
 /// Asks again and again until there is an answer, and fails with what was waited for when there is none in time.
 pub(crate) async fn eventually<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
@@ -184,7 +186,8 @@ impl Deployment {
     /// Waits until the broker has confirmed everything.
     pub(crate) async fn until_published(&self) {
         eventually("nothing waits to be published", Duration::from_secs(60), async || {
-            (self.api("/api/outbox").await["pending"] == 0).then_some(())
+            let outbox = self.api("/api/outbox").await;
+            (outbox.get("pending") == Some(&0.into())).then_some(())
         })
         .await;
     }
@@ -270,7 +273,13 @@ impl Server {
 }
 
 impl Drop for Server {
+    #[expect(clippy::print_stderr, reason = "the runner shows it when the test fails")]
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let start = log.char_indices().rev().nth(LOG_SHOWN).map_or(0, |(at, _)| at);
+            eprintln!("The last lines of its log:\n{}", log.get(start..).unwrap_or_default());
+        }
         // Both fail only when it has ended already.
         drop(self.child.kill());
         drop(self.child.wait());

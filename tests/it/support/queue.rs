@@ -1,7 +1,8 @@
-//! RabbitMQ as a consumer has it: a queue of the test's own that gets every event, what is in a queue, and whether it
+//! The broker as a consumer has it: a queue of the test's own that gets every event, what is in a queue, and whether it
 //! is what the feed says. Knows the names of the contract and nothing of the publisher.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -14,6 +15,7 @@ use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use tokio::time::timeout;
 
 use super::books::{Event, Feed};
+use super::process::eventually;
 
 pub(crate) const CREDITED: &str = "tallyhook.credited";
 pub(crate) const EVERYTHING: &str = "test.everything";
@@ -52,6 +54,18 @@ pub(crate) async fn bind_everything(url: &str) {
     let bound = channel.queue_bind(EVERYTHING.into(), EVENTS.into(), "#".into(), QueueBindOptions::default(), none());
     bound.await.expect("a binding");
     close(connection).await;
+}
+
+/// Waits until a broker in `folder` has the queue of credits in its file of names. `RabbitMQ` 3.10 writes that file half
+/// a second late, and a quorum queue whose name is lost in a crash never has a leader again.
+pub(crate) async fn until_credited_survives_a_crash(folder: &Path) {
+    let node = "tallyhook@localhost";
+    let names = folder.join("rabbit/mnesia").join(node).join("quorum").join(node).join("names.dets");
+    eventually("the queue's name is on disk", PATIENCE, async || {
+        let bytes = std::fs::read(&names).ok()?;
+        bytes.windows(CREDITED.len()).any(|window| window == CREDITED.as_bytes()).then_some(())
+    })
+    .await;
 }
 
 /// Deletes the queue of credited events, as an operator by mistake might.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
 use rand::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -77,11 +78,12 @@ impl Load {
     /// Ready to send over so many connections to the deployment's replicas, each body to any of them.
     pub(crate) fn start(replicas: &[&Deployment], connections: u64, seed: u64) -> Self {
         let tally = Arc::new(Tally::default());
+        let client = replicas.first().expect("at least one replica").client.clone();
         let (mut lanes, mut workers) = (Vec::new(), JoinSet::new());
         for number in 0..connections {
             let (lane, deposits) = mpsc::unbounded_channel();
             let worker = Lane {
-                client: replicas[0].client.clone(),
+                client: client.clone(),
                 targets: replicas.iter().map(|replica| replica.public).collect(),
                 tally: Arc::clone(&tally),
                 dice: StdRng::seed_from_u64(seed.wrapping_add(number)),
@@ -142,8 +144,7 @@ impl Lane {
     }
 
     fn target(&mut self) -> SocketAddr {
-        let index = self.dice.random_range(0..self.targets.len());
-        self.targets[index]
+        *self.targets.choose(&mut self.dice).expect("at least one replica")
     }
 
     /// Sends until there is a 200.
