@@ -96,7 +96,7 @@ impl Db {
             .sqlx_logging(false);
         if kind == Kind::Postgres {
             options.map_sqlx_postgres_opts(|options| {
-                options.application_name("tallyhook").options([("statement_timeout", "30s")])
+                options.application_name("tallyhook").options([("statement_timeout", "30s"), ("jit", "off")])
             });
         } else {
             options.map_sqlx_sqlite_opts(booking::sqlite::durable);

@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test asks the clock and the environment itself")]
 
 mod admin;
+mod audit;
 mod broker;
 mod bytes;
 mod config;
@@ -18,8 +19,10 @@ mod pika;
 mod printing;
 mod properties;
 mod replicas;
+mod schema;
 mod shapes;
 mod signature;
+mod smoke;
 mod stories;
 mod support;
 mod tidy;

@@ -189,7 +189,6 @@ impl Writes<'_> {
     /// Rows that most batches have none of: they take statements of their own.
     const fn has_rare(&self) -> bool {
         !(self.verdicts.is_empty()
-            && self.redeliveries.is_empty()
             && self.customers.is_empty()
             && self.references.is_empty()
             && self.new_accounts.is_empty()

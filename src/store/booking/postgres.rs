@@ -11,7 +11,7 @@ use crate::domain::ids::{AccountId, CallbackId, CustomerId};
 
 /// A replica that is stuck gives the head back after 5 s. Plans are made once and always go by the indexes:
 /// a plan made while the tables were small must not scan them when they have grown.
-const SESSION: [(&str, &str); 8] = [
+const SESSION: [(&str, &str); 9] = [
     ("statement_timeout", "5s"),
     ("lock_timeout", "5s"),
     ("idle_in_transaction_session_timeout", "5s"),
@@ -20,6 +20,7 @@ const SESSION: [(&str, &str); 8] = [
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
     ("plan_cache_mode", "force_generic_plan"),
+    ("jit", "off"),
 ];
 
 const WRITE_BATCH: &str = "WITH head AS (
@@ -57,7 +58,11 @@ const WRITE_BATCH: &str = "WITH head AS (
         FROM unnest($66::text[], $67::int2[], $68::int2[], $69::int2[], $70::int8[], $71::int8[], $72::int8[])
             AS i(ext, family, merchant, status, facts, fingerprint, customer)
         WHERE payments.ext_id = i.ext AND payments.family = i.family AND payments.merchant_id = i.merchant
-            AND EXISTS (SELECT FROM head))
+            AND EXISTS (SELECT FROM head)),
+    repeated AS (
+        INSERT INTO redeliveries (callback_id, count, last_us)
+        SELECT id, count(*), $74 FROM unnest($73::int8[]) AS i(id) WHERE EXISTS (SELECT FROM head) GROUP BY id
+        ON CONFLICT (callback_id) DO UPDATE SET count = redeliveries.count + excluded.count, last_us = excluded.last_us)
     SELECT FROM head";
 
 pub(super) async fn open(url: &str) -> Result<PgConnection, sqlx::Error> {
@@ -195,12 +200,16 @@ pub(super) async fn write(
     (before, after): (&Head, &Head),
     is_locked: bool,
 ) -> Result<bool, StoreError> {
+    if writes.decides_nothing() {
+        write_redeliveries(connection, writes).await?;
+        return Ok(true);
+    }
     // Without rare rows the whole batch is one statement, and its commit comes with it.
     let is_alone = is_locked || !writes.has_rare();
     if !is_alone {
         command(connection, "BEGIN ISOLATION LEVEL READ COMMITTED").await?;
     }
-    let is_first = writes.decides_nothing() || write_batch(connection, writes, before, after).await?;
+    let is_first = write_batch(connection, writes, before, after).await?;
     if is_first {
         write_rare(connection, writes).await?;
     }
@@ -301,9 +310,25 @@ async fn write_batch(
         .bind(column!(paid, row => row.facts))
         .bind(column!(paid, row => row.fingerprint))
         .bind(column!(paid, row => row.customer.map(|id| id.0)))
+        .bind(column!(writes.redeliveries, id => id.0))
+        .bind(writes.now_us)
         .execute(connection)
         .await?;
     Ok(written.rows_affected() == 1)
+}
+
+/// A batch of repeats only: nothing is decided, so the head stays.
+async fn write_redeliveries(connection: &mut PgConnection, writes: &Writes<'_>) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO redeliveries (callback_id, count, last_us)
+         SELECT id, count(*), $2 FROM unnest($1::int8[]) AS i(id) GROUP BY id
+         ON CONFLICT (callback_id) DO UPDATE SET count = redeliveries.count + excluded.count, last_us = excluded.last_us",
+    )
+    .bind(writes.redeliveries.iter().map(|id| id.0).collect::<Vec<_>>())
+    .bind(writes.now_us)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// What most batches have none of: each its own statement, only when there is something to write.
@@ -325,17 +350,6 @@ async fn write_rare(connection: &mut PgConnection, writes: &Writes<'_>) -> Resul
         .bind(writes.new_accounts.iter().map(|(_, key, _)| key.customer.map_or(0, |id| id.0)).collect::<Vec<_>>())
         .bind(writes.new_accounts.iter().map(|(_, key, _)| key.currency.as_str()).collect::<Vec<_>>())
         .bind(writes.new_accounts.iter().map(|(_, _, balance)| balance.to_string()).collect::<Vec<_>>())
-        .execute(&mut *connection)
-        .await?;
-    }
-    if !writes.redeliveries.is_empty() {
-        sqlx::query(
-            "INSERT INTO redeliveries (callback_id, count, last_us)
-             SELECT id, count(*), $2 FROM unnest($1::int8[]) AS i(id) GROUP BY id
-             ON CONFLICT (callback_id) DO UPDATE SET count = redeliveries.count + excluded.count, last_us = excluded.last_us",
-        )
-        .bind(writes.redeliveries.iter().map(|id| id.0).collect::<Vec<_>>())
-        .bind(writes.now_us)
         .execute(&mut *connection)
         .await?;
     }

@@ -1,0 +1,68 @@
+//! The schema: the entities name exactly its columns, and the migrations go up, down and up again, on both databases.
+
+use std::collections::BTreeSet;
+
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, EntityName, EntityTrait, IdenStatic, Iterable, QuerySelect, Statement,
+};
+use tallyhook::store::{Db, schema};
+
+use crate::support::{fresh_folder, servers};
+
+async fn databases() -> [Db; 2] {
+    let sqlite = format!("sqlite://{}/schema.db?mode=rwc", fresh_folder().display());
+    let open = async |url: &str| Db::lazy(url, 2).await.expect("a database");
+    [open(&sqlite).await, open(&servers::fresh_database().await).await]
+}
+
+async fn columns(db: &DatabaseConnection, table: &str) -> BTreeSet<String> {
+    let backend = db.get_database_backend();
+    let sql = match backend {
+        sea_orm::DbBackend::Postgres => {
+            format!("SELECT column_name::text FROM information_schema.columns WHERE table_name = '{table}'")
+        }
+        _ => format!("SELECT name FROM pragma_table_info('{table}')"),
+    };
+    let rows = db.query_all_raw(Statement::from_string(backend, sql)).await.expect("the columns");
+    rows.iter().map(|row| row.try_get_by_index(0).expect("a name")).collect()
+}
+
+async fn fits<E: EntityTrait>(db: &DatabaseConnection, entity: E) {
+    let ours: BTreeSet<_> = E::Column::iter().map(|column| column.as_str().to_owned()).collect();
+    assert_eq!(ours, columns(db, entity.table_name()).await, "{}", entity.table_name());
+    E::find().limit(1).all(db).await.expect("a row can be read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_entities_are_what_the_migrations_make() {
+    for db in databases().await {
+        schema::migrate(&db).await.expect("migrations apply");
+        let orm = &db.orm;
+        fits(orm, entity::account::Entity).await;
+        fits(orm, entity::callback::Entity).await;
+        fits(orm, entity::cursor::Entity).await;
+        fits(orm, entity::customer::Entity).await;
+        fits(orm, entity::customer_reference::Entity).await;
+        fits(orm, entity::discrepancy::Entity).await;
+        fits(orm, entity::failure::Entity).await;
+        fits(orm, entity::journal::Entity).await;
+        fits(orm, entity::journal_head::Entity).await;
+        fits(orm, entity::merchant::Entity).await;
+        fits(orm, entity::payment::Entity).await;
+        fits(orm, entity::posting::Entity).await;
+        fits(orm, entity::redelivery::Entity).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrations_go_up_down_and_up_again() {
+    for db in databases().await {
+        schema::migrate(&db).await.expect("up");
+        schema::migrate(&db).await.expect("up once more changes nothing");
+        Migrator::down(&db.orm, None).await.expect("down");
+        assert_eq!(schema::missing(&db).await.expect("a status"), Migrator::migrations().len());
+        schema::migrate(&db).await.expect("up again");
+        assert_eq!(schema::missing(&db).await.expect("a status"), 0);
+    }
+}
