@@ -107,12 +107,9 @@ pub async fn reach(settings: &Settings) -> anyhow::Result<Db> {
     let mut pause = std::time::Duration::from_millis(200);
     loop {
         // A connection of its own says why it can't be made; the pool would only say that its patience ran out.
-        let attempt = tokio::time::timeout(patience.min(std::time::Duration::from_secs(3)), db.booking_connection());
+        let attempt = tokio::time::timeout(patience.min(std::time::Duration::from_secs(3)), db.knock());
         let error = match attempt.await {
-            Ok(Ok(connection)) => {
-                connection.close().await;
-                return Ok(db);
-            }
+            Ok(Ok(())) => return Ok(db),
             Ok(Err(error)) => anyhow::Error::new(error),
             Err(_elapsed) => anyhow!("no answer"),
         };

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::plan::{BalanceLimit, Forced, Member, Outcome, Plan};
 use super::{Incoming, Parts, Receipt, Refusal, Request};
 use crate::domain::amount::Amount;
 use crate::domain::decide::Policy;
-use crate::domain::ids::{AccountId, CallbackId, CustomerId};
+use crate::domain::ids::{AccountId, CustomerId};
 use crate::domain::reason::Reason;
 use crate::store::StoreError;
-use crate::store::booking::{AccountKey, Connection, Head, Key, ReferenceKey, Standing, State};
+use crate::store::booking::{AccountKey, Connection, Head, Key, ReferenceKey, State};
 
 /// A batch that takes longer is given up; the session's own limits (5 s) strike first.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(15);
@@ -23,8 +23,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CACHE_ENTRIES: usize = 40_000;
 /// After another replica was faster, this many batches lock the head first.
 const WARY_BATCHES: u32 = 64;
-/// Longest wait between two tries of a failed callback.
-const RETRY_MAX_S: i64 = 3_600;
 
 #[derive(Default)]
 struct Cache {
@@ -37,7 +35,7 @@ struct Cache {
 }
 
 pub(super) struct Desk {
-    parts: Parts,
+    pub(super) parts: Parts,
     connection: Option<Connection>,
     cache: Cache,
     positions: watch::Sender<i64>,
@@ -47,7 +45,7 @@ pub(super) struct Desk {
 
 /// Whether the head was locked before looking. Without, the write checks that nobody booked in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lock {
+pub(super) enum Lock {
     Locked,
     Unlocked,
 }
@@ -168,128 +166,17 @@ impl Desk {
         Ok(Some(outcomes.iter().map(receipt).collect()))
     }
 
-    fn member<'a>(&self, incoming: &'a Incoming) -> Member<'a> {
+    pub(super) fn member<'a>(&self, incoming: &'a Incoming) -> Member<'a> {
         let policy = self.parts.policies.get(&incoming.merchant).copied().unwrap_or(Policy::from_code(0));
         Member { incoming, standing: None, policy, forced: None }
     }
 
-    async fn one_by_one(&mut self, bodies: &[Incoming]) -> Vec<Result<Receipt, Refusal>> {
-        let mut receipts = Vec::with_capacity(bodies.len());
-        for incoming in bodies {
-            let member = self.member(incoming);
-            let outcome = self.alone(member).await;
-            let is_gone = outcome.is_err();
-            receipts.push(outcome.map(|outcome| receipt(&outcome)));
-            if is_gone {
-                break;
-            }
-        }
-        // Without a database nobody else needs to try: they are told so at once.
-        receipts.resize_with(bodies.len(), || Err(Refusal::Unavailable));
-        receipts
-    }
-
-    /// One member in a transaction of its own; kept as `failed` when the database refuses just this one.
-    async fn alone(&mut self, member: Member<'_>) -> Result<Outcome, Refusal> {
-        let refused = match self.transact(&member, None).await {
-            Ok(outcome) => return Ok(outcome),
-            Err(StoreError::Refused(source)) => source.to_string(),
-            Err(other) => {
-                self.give_up(&other);
-                return Err(Refusal::Unavailable);
-            }
-        };
-        self.roll_back().await;
-        let failed = Member { forced: Some(Forced::Fail), ..member };
-        match self.transact(&failed, Some(&refused)).await {
-            Ok(outcome) => {
-                error!(callback.id = %outcome.id, error = refused, "Callback {} could not be booked; it is kept and tried again", outcome.id);
-                Ok(outcome)
-            }
-            Err(other) => {
-                self.give_up(&other);
-                Err(Refusal::Unavailable)
-            }
-        }
-    }
-
-    async fn transact(&mut self, member: &Member<'_>, failure: Option<&str>) -> Result<Outcome, StoreError> {
-        self.begin().await?;
-        let mut outcomes = self.book_locked(std::slice::from_ref(member)).await?;
-        let outcome = outcomes.pop().ok_or_else(|| StoreError::Corrupt("a member without an outcome".into()))?;
-        if let Some(error) = failure {
-            let attempts = member.standing.map_or(0, |standing| standing.attempts);
-            let next_us = (self.parts.clock)().saturating_add(retry_after_us(attempts));
-            self.connection()?.note_failure(outcome.id, error, next_us).await?;
-        } else if member.standing.is_some_and(|standing| standing.state == State::Failed) {
-            self.connection()?.forget_failures(&[outcome.id]).await?;
-        }
-        self.commit().await?;
-        Ok(outcome)
-    }
-
-    /// Decides stored callbacks anew. One transaction for a dry run, so that the diff is of all of them together;
-    /// one each otherwise, so that a refused one stops none of the others.
-    async fn decide_again(
-        &mut self,
-        stored: &[(CallbackId, Incoming)],
-        dry_run: bool,
-    ) -> Result<Vec<Outcome>, Refusal> {
-        if dry_run {
-            let outcome = self.rehearse(stored).await;
-            self.roll_back().await;
-            return outcome.map_err(|error| match error {
-                StoreError::Refused(_) => Refusal::Refused,
-                StoreError::Unreachable(_) | StoreError::Query(_) | StoreError::Corrupt(_) => {
-                    self.give_up(&error);
-                    Refusal::Unavailable
-                }
-            });
-        }
-        let mut outcomes = Vec::with_capacity(stored.len());
-        for (id, incoming) in stored {
-            let standing = match self.standing(*id).await {
-                Ok(standing) => standing,
-                Err(error) => {
-                    self.give_up(&error);
-                    return Err(Refusal::Unavailable);
-                }
-            };
-            let member = Member { standing, ..self.member(incoming) };
-            outcomes.push(self.alone(member).await?);
-        }
-        Ok(outcomes)
-    }
-
-    async fn rehearse(&mut self, stored: &[(CallbackId, Incoming)]) -> Result<Vec<Outcome>, StoreError> {
-        self.begin().await?;
-        let ids: Vec<_> = stored.iter().map(|(id, _)| *id).collect();
-        let standing = self.connection()?.standing(&ids).await?;
-        let members: Vec<_> = stored
-            .iter()
-            .map(|(id, incoming)| Member {
-                standing: standing.iter().find(|standing| standing.id == *id).copied(),
-                ..self.member(incoming)
-            })
-            .filter(|member| member.standing.is_some())
-            .collect();
-        self.book_locked(&members).await
-    }
-
-    /// How a stored callback stands. Read before its own transaction, and checked by nobody else meanwhile:
-    /// see `book`, which asks again under the lock.
-    async fn standing(&mut self, id: CallbackId) -> Result<Option<Standing>, StoreError> {
-        self.connect().await?;
-        Ok(self.connection()?.standing(&[id]).await?.pop())
-    }
-
-    async fn book_locked(&mut self, members: &[Member<'_>]) -> Result<Vec<Outcome>, StoreError> {
-        let outcomes = self.book(Lock::Locked, members).await?;
-        outcomes.ok_or_else(|| StoreError::Corrupt("the head moved under its lock".into()))
-    }
-
     /// Books the members: the one path by which a callback reaches the ledger.
-    async fn book(&mut self, lock: Lock, members: &[Member<'_>]) -> Result<Option<Vec<Outcome>>, StoreError> {
+    pub(super) async fn book(
+        &mut self,
+        lock: Lock,
+        members: &[Member<'_>],
+    ) -> Result<Option<Vec<Outcome>>, StoreError> {
         match timeout(BATCH_TIMEOUT, self.book_within(lock, members)).await {
             Ok(booked) => booked,
             Err(elapsed) => Err(StoreError::Unreachable(sqlx::Error::Io(std::io::Error::new(
@@ -369,7 +256,7 @@ impl Desk {
         self.cache.position = head.position;
     }
 
-    async fn connect(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn connect(&mut self) -> Result<(), StoreError> {
         if self.connection.is_none() {
             let opened = timeout(CONNECT_TIMEOUT, self.parts.db.booking_connection()).await;
             let opened = opened.map_err(|_elapsed| StoreError::Unreachable(sqlx::Error::PoolTimedOut))?;
@@ -378,11 +265,11 @@ impl Desk {
         Ok(())
     }
 
-    fn connection(&mut self) -> Result<&mut Connection, StoreError> {
+    pub(super) fn connection(&mut self) -> Result<&mut Connection, StoreError> {
         self.connection.as_mut().ok_or_else(no_connection)
     }
 
-    async fn begin(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         self.connect().await?;
         match timeout(BATCH_TIMEOUT, self.connection()?.begin()).await {
             Ok(begun) => begun,
@@ -390,7 +277,7 @@ impl Desk {
         }
     }
 
-    async fn commit(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
         match timeout(BATCH_TIMEOUT, self.connection()?.commit()).await {
             Ok(committed) => committed?,
             Err(_elapsed) => return Err(StoreError::Unreachable(sqlx::Error::PoolTimedOut)),
@@ -405,7 +292,7 @@ impl Desk {
         self.positions.send_if_modified(|position| std::mem::replace(position, booked) != booked);
     }
 
-    async fn roll_back(&mut self) {
+    pub(super) async fn roll_back(&mut self) {
         self.cache = Cache::default();
         let Some(connection) = self.connection.as_mut() else { return };
         if !matches!(timeout(CONNECT_TIMEOUT, connection.roll_back()).await, Ok(Ok(()))) {
@@ -414,7 +301,7 @@ impl Desk {
     }
 
     /// Drops the connection, and with it the open transaction; the next request opens another.
-    fn give_up(&mut self, error: &StoreError) {
+    pub(super) fn give_up(&mut self, error: &StoreError) {
         self.parts.metrics.database_errors.increment();
         warn!(
             error = %anyhow::Chain::new(error).map(ToString::to_string).collect::<Vec<_>>().join(": "),
@@ -435,7 +322,7 @@ fn sort(request: Request, bodies: &mut Vec<Incoming>, answers: &mut Vec<Answer>,
     }
 }
 
-fn receipt(outcome: &Outcome) -> Receipt {
+pub(super) fn receipt(outcome: &Outcome) -> Receipt {
     Receipt { id: outcome.id, state: outcome.state, reason: outcome.reason, is_duplicate: outcome.is_duplicate }
 }
 
@@ -461,10 +348,4 @@ fn gather(
         let Ok(next) = queue.try_recv() else { break };
         sort(next, bodies, answers, later);
     }
-}
-
-/// 2 s, 4 s, 8 s … up to an hour.
-fn retry_after_us(attempts: i32) -> i64 {
-    let seconds = 2_i64.saturating_pow(u32::try_from(attempts).unwrap_or(0).saturating_add(1)).min(RETRY_MAX_S);
-    seconds.saturating_mul(1_000_000)
 }

@@ -17,6 +17,7 @@ mod incoming;
 mod plan;
 pub mod replay;
 mod settle;
+mod single;
 
 use std::collections::HashMap;
 use std::sync::Arc;

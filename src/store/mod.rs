@@ -110,6 +110,12 @@ impl Db {
         booking::Connection::open(self.kind, &self.url).await
     }
 
+    /// Makes a connection of its own and closes it: unlike the pool it says why it can't.
+    pub async fn knock(&self) -> Result<(), StoreError> {
+        self.booking_connection().await?.close().await;
+        Ok(())
+    }
+
     /// Answers when the database does.
     pub async fn ping(&self) -> Result<(), StoreError> {
         Ok(self.orm.ping().await?)

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use migration::{Migrator, MigratorTrait};
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, EntityName, EntityTrait, IdenStatic, Iterable, QuerySelect, Statement,
-};
+use sea_orm::{ConnectionTrait, DatabaseConnection, EntityTrait, IdenStatic, Iterable, QuerySelect, Statement};
 use tallyhook::store::{Db, schema};
 
 use crate::support::{fresh_folder, servers};
@@ -18,11 +16,10 @@ async fn databases() -> [Db; 2] {
 
 async fn columns(db: &DatabaseConnection, table: &str) -> BTreeSet<String> {
     let backend = db.get_database_backend();
-    let sql = match backend {
-        sea_orm::DbBackend::Postgres => {
-            format!("SELECT column_name::text FROM information_schema.columns WHERE table_name = '{table}'")
-        }
-        _ => format!("SELECT name FROM pragma_table_info('{table}')"),
+    let sql = if backend == sea_orm::DbBackend::Postgres {
+        format!("SELECT column_name::text FROM information_schema.columns WHERE table_name = '{table}'")
+    } else {
+        format!("SELECT name FROM pragma_table_info('{table}')")
     };
     let rows = db.query_all_raw(Statement::from_string(backend, sql)).await.expect("the columns");
     rows.iter().map(|row| row.try_get_by_index(0).expect("a name")).collect()

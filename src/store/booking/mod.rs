@@ -2,7 +2,9 @@
 //! a batch costs the same handful of statements whatever its size. Only the booker calls this.
 
 mod postgres;
+mod postgres_batch;
 pub mod sqlite;
+mod sqlite_rare;
 
 use sqlx::Connection as _;
 

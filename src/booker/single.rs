@@ -1,0 +1,136 @@
+//! Members alone: those of a batch that the database refused, and stored ones that are decided anew.
+
+use tracing::error;
+
+use super::desk::{Desk, Lock, receipt};
+use super::plan::{Forced, Member, Outcome};
+use super::{Incoming, Receipt, Refusal};
+use crate::domain::ids::CallbackId;
+use crate::store::StoreError;
+use crate::store::booking::{Standing, State};
+
+/// Longest wait between two tries of a failed callback.
+const RETRY_MAX_S: i64 = 3_600;
+
+impl Desk {
+    pub(super) async fn one_by_one(&mut self, bodies: &[Incoming]) -> Vec<Result<Receipt, Refusal>> {
+        let mut receipts = Vec::with_capacity(bodies.len());
+        for incoming in bodies {
+            let member = self.member(incoming);
+            let outcome = self.alone(member).await;
+            let is_gone = outcome.is_err();
+            receipts.push(outcome.map(|outcome| receipt(&outcome)));
+            if is_gone {
+                break;
+            }
+        }
+        // Without a database nobody else needs to try: they are told so at once.
+        receipts.resize_with(bodies.len(), || Err(Refusal::Unavailable));
+        receipts
+    }
+
+    /// One member in a transaction of its own; kept as `failed` when the database refuses just this one.
+    async fn alone(&mut self, member: Member<'_>) -> Result<Outcome, Refusal> {
+        let refused = match self.transact(&member, None).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(StoreError::Refused(source)) => source.to_string(),
+            Err(other) => {
+                self.give_up(&other);
+                return Err(Refusal::Unavailable);
+            }
+        };
+        self.roll_back().await;
+        let failed = Member { forced: Some(Forced::Fail), ..member };
+        match self.transact(&failed, Some(&refused)).await {
+            Ok(outcome) => {
+                error!(callback.id = %outcome.id, error = refused, "Callback {} could not be booked; it is kept and tried again", outcome.id);
+                Ok(outcome)
+            }
+            Err(other) => {
+                self.give_up(&other);
+                Err(Refusal::Unavailable)
+            }
+        }
+    }
+
+    async fn transact(&mut self, member: &Member<'_>, failure: Option<&str>) -> Result<Outcome, StoreError> {
+        self.begin().await?;
+        let mut outcomes = self.book_locked(std::slice::from_ref(member)).await?;
+        let outcome = outcomes.pop().ok_or_else(|| StoreError::Corrupt("a member without an outcome".into()))?;
+        if let Some(error) = failure {
+            let attempts = member.standing.map_or(0, |standing| standing.attempts);
+            let next_us = (self.parts.clock)().saturating_add(retry_after_us(attempts));
+            self.connection()?.note_failure(outcome.id, error, next_us).await?;
+        } else if member.standing.is_some_and(|standing| standing.state == State::Failed) {
+            self.connection()?.forget_failures(&[outcome.id]).await?;
+        }
+        self.commit().await?;
+        Ok(outcome)
+    }
+
+    /// Decides stored callbacks anew. One transaction for a dry run, so that the diff is of all of them together;
+    /// one each otherwise, so that a refused one stops none of the others.
+    pub(super) async fn decide_again(
+        &mut self,
+        stored: &[(CallbackId, Incoming)],
+        dry_run: bool,
+    ) -> Result<Vec<Outcome>, Refusal> {
+        if dry_run {
+            let outcome = self.rehearse(stored).await;
+            self.roll_back().await;
+            return outcome.map_err(|error| match error {
+                StoreError::Refused(_) => Refusal::Refused,
+                StoreError::Unreachable(_) | StoreError::Query(_) | StoreError::Corrupt(_) => {
+                    self.give_up(&error);
+                    Refusal::Unavailable
+                }
+            });
+        }
+        let mut outcomes = Vec::with_capacity(stored.len());
+        for (id, incoming) in stored {
+            let standing = match self.standing(*id).await {
+                Ok(standing) => standing,
+                Err(error) => {
+                    self.give_up(&error);
+                    return Err(Refusal::Unavailable);
+                }
+            };
+            let member = Member { standing, ..self.member(incoming) };
+            outcomes.push(self.alone(member).await?);
+        }
+        Ok(outcomes)
+    }
+
+    async fn rehearse(&mut self, stored: &[(CallbackId, Incoming)]) -> Result<Vec<Outcome>, StoreError> {
+        self.begin().await?;
+        let ids: Vec<_> = stored.iter().map(|(id, _)| *id).collect();
+        let standing = self.connection()?.standing(&ids).await?;
+        let members: Vec<_> = stored
+            .iter()
+            .map(|(id, incoming)| Member {
+                standing: standing.iter().find(|standing| standing.id == *id).copied(),
+                ..self.member(incoming)
+            })
+            .filter(|member| member.standing.is_some())
+            .collect();
+        self.book_locked(&members).await
+    }
+
+    /// How a stored callback stands. Read before its own transaction, and checked by nobody else meanwhile:
+    /// see `book`, which asks again under the lock.
+    async fn standing(&mut self, id: CallbackId) -> Result<Option<Standing>, StoreError> {
+        self.connect().await?;
+        Ok(self.connection()?.standing(&[id]).await?.pop())
+    }
+
+    async fn book_locked(&mut self, members: &[Member<'_>]) -> Result<Vec<Outcome>, StoreError> {
+        let outcomes = self.book(Lock::Locked, members).await?;
+        outcomes.ok_or_else(|| StoreError::Corrupt("the head moved under its lock".into()))
+    }
+}
+
+/// 2 s, 4 s, 8 s … up to an hour.
+fn retry_after_us(attempts: i32) -> i64 {
+    let seconds = 2_i64.saturating_pow(u32::try_from(attempts).unwrap_or(0).saturating_add(1)).min(RETRY_MAX_S);
+    seconds.saturating_mul(1_000_000)
+}
