@@ -153,14 +153,21 @@ impl Desk {
     /// The whole batch in one transaction. `None`: another replica was faster, nothing is written, the lock is needed.
     async fn book_batch(&mut self, bodies: &[Incoming], lock: Lock) -> Result<Option<Vec<Receipt>>, StoreError> {
         let members: Vec<_> = bodies.iter().map(|incoming| self.member(incoming)).collect();
-        let Some(outcomes) = self.book(lock, &members).await? else {
-            self.wary = WARY_BATCHES;
-            return Ok(None);
+        let outcomes = match lock {
+            Lock::Locked => {
+                let outcomes = self.book_locked(&members).await?;
+                self.commit().await?;
+                outcomes
+            }
+            Lock::Unlocked => {
+                let Some(outcomes) = self.book(lock, &members).await? else {
+                    self.wary = WARY_BATCHES;
+                    return Ok(None);
+                };
+                self.tell();
+                outcomes
+            }
         };
-        match lock {
-            Lock::Locked => self.commit().await?,
-            Lock::Unlocked => self.tell(),
-        }
         self.parts.metrics.batches.increment();
         self.parts.metrics.batch_size.observe(u64::try_from(bodies.len()).unwrap_or(u64::MAX));
         Ok(Some(outcomes.iter().map(receipt).collect()))

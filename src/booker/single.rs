@@ -57,11 +57,12 @@ impl Desk {
         self.begin().await?;
         let mut outcomes = self.book_locked(std::slice::from_ref(member)).await?;
         let outcome = outcomes.pop().ok_or_else(|| StoreError::Corrupt("a member without an outcome".into()))?;
-        if let Some(error) = failure {
+        // Another replica may have booked it meanwhile: then there is nothing left to try.
+        if let Some(error) = failure.filter(|_| outcome.state == State::Failed) {
             let attempts = member.standing.map_or(0, |standing| standing.attempts);
             let next_us = (self.parts.clock)().saturating_add(retry_after_us(attempts));
             self.connection()?.note_failure(outcome.id, error, next_us).await?;
-        } else if member.standing.is_some_and(|standing| standing.state == State::Failed) {
+        } else if member.standing.is_some() {
             self.connection()?.forget_failures(&[outcome.id]).await?;
         }
         self.commit().await?;
@@ -123,7 +124,7 @@ impl Desk {
         Ok(self.connection()?.standing(&[id]).await?.pop())
     }
 
-    async fn book_locked(&mut self, members: &[Member<'_>]) -> Result<Vec<Outcome>, StoreError> {
+    pub(super) async fn book_locked(&mut self, members: &[Member<'_>]) -> Result<Vec<Outcome>, StoreError> {
         let outcomes = self.book(Lock::Locked, members).await?;
         outcomes.ok_or_else(|| StoreError::Corrupt("the head moved under its lock".into()))
     }
