@@ -43,7 +43,7 @@ const fn optional(key: &'static str, doc: &'static str) -> Setting {
 }
 
 /// All of them, grouped as in `.env.example`.
-pub static SETTINGS: [Setting; 28] = [
+pub static SETTINGS: &[Setting] = &[
     optional("merchants.<name>.key", "the key id that AlphaPo sends in X-Processing-Key"),
     secret("merchants.<name>.secret", "the secret that belongs to the key, at least 12 characters"),
     secret("merchants.<name>.previous_secret", "the secret before a rotation, accepted until this line is removed"),

@@ -22,7 +22,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
 }
 
 /// (place, what it may import of ours). Everything may import the pure places.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("domain", &[]),
     ("processor", &[]),
     ("metrics", &[]),
@@ -31,8 +31,9 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("broker", &[]),
     ("audit", &["store"]),
     ("app", &["store", "booker", "broker"]),
-    ("http", &["app", "store", "booker", "broker"]),
-    ("worker", &["app", "store", "booker", "broker"]),
+    ("outbound", &["app", "store", "booker"]),
+    ("http", &["app", "store", "booker", "broker", "outbound"]),
+    ("worker", &["app", "store", "booker", "broker", "outbound"]),
 ];
 const PURE: [&str; 4] = ["domain", "config", "metrics", "processor"];
 
