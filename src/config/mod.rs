@@ -73,6 +73,19 @@ pub enum Role {
     Approver,
 }
 
+impl Role {
+    pub const ALL: [Self; 4] = [Self::Consumer, Self::Viewer, Self::Operator, Self::Approver];
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Consumer => "consumer",
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Approver => "approver",
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Alphapo {
     /// Without a slash at its end.

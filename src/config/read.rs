@@ -166,12 +166,7 @@ fn risk_limit(reader: &mut Reader<'_>, key: &str) -> Option<Amount> {
 
 fn token(reader: &mut Reader<'_>, name: &str) -> Token {
     reader.name("tokens", name);
-    let roles = [
-        ("consumer", Role::Consumer),
-        ("viewer", Role::Viewer),
-        ("operator", Role::Operator),
-        ("approver", Role::Approver),
-    ];
+    let roles = Role::ALL.map(|role| (role.word(), role));
     Token {
         secret: reader.secret(&format!("tokens.{name}.secret")),
         role: reader.choice(&format!("tokens.{name}.role"), &roles, Role::Consumer),

@@ -1,11 +1,11 @@
-//! Who may: bearer tokens with roles. A handler takes the role it needs as an argument, so none can be forgotten half
-//! way. Tokens are compared by their SHA-256 in constant time, all of them, and never logged.
+//! Who asks: a bearer token of the settings. Tokens are compared by their SHA-256 in constant time, all of them, and
+//! never logged. What each route asks of its caller stands in the tables of routes.
 
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::http::header::AUTHORIZATION;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
@@ -14,36 +14,26 @@ use super::error::ApiError;
 use crate::app::App;
 use crate::config::{Role, Token};
 
-macro_rules! callers {
-    ($($(#[$doc:meta])* $name:ident, $role:expr, $word:literal;)*) => {$(
-        $(#[$doc])*
-        #[derive(Debug)]
-        pub struct $name;
-
-        impl FromRequest for $name {
-            type Error = ApiError;
-            type Future = Ready<Result<Self, ApiError>>;
-
-            fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-                ready(role(request).and_then(|role| {
-                    if role >= $role { Ok(Self) } else { Err(ApiError::Forbidden { needs: $word }) }
-                }))
-            }
-        }
-    )*};
+/// Who asks: a handler of a route that needs a role may take it as an argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The token's name in the settings: who it is that asks, for the audit.
+    pub name: String,
+    pub role: Role,
 }
 
-callers! {
-    /// May read the events.
-    Consumer, Role::Consumer, "consumer";
-    /// May read everything.
-    Viewer, Role::Viewer, "viewer";
-    /// May also have callbacks decided anew.
-    Operator, Role::Operator, "operator";
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let caller = request.extensions().get::<Self>().cloned();
+        ready(caller.ok_or(ApiError::Unauthorized { is_token_given: false }))
+    }
 }
 
-/// The role of the request's token.
-fn role(request: &HttpRequest) -> Result<Role, ApiError> {
+/// Whose token the request has.
+pub(super) fn caller(request: &HttpRequest) -> Result<Caller, ApiError> {
     let app = request.app_data::<web::Data<App>>().ok_or(ApiError::Unauthorized { is_token_given: false })?;
     let mut headers = request.headers().get_all(AUTHORIZATION);
     let (header, other) = (headers.next(), headers.next());
@@ -59,14 +49,15 @@ fn bearer(header: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
 }
 
-fn find(tokens: &[Token], given: &[u8]) -> Option<Role> {
+/// The caller whose token it is; of several with the same token, the one who may most.
+pub fn find(tokens: &[Token], given: &[u8]) -> Option<Caller> {
     let given = Sha256::digest(given);
-    let mut found = None;
+    let mut found: Option<&Token> = None;
     for token in tokens {
         let is_same: Choice = Sha256::digest(token.secret.expose_secret()).as_slice().ct_eq(given.as_slice());
-        if bool::from(is_same) {
-            found = found.max(Some(token.role));
+        if bool::from(is_same) && found.is_none_or(|found| token.role > found.role) {
+            found = Some(token);
         }
     }
-    found
+    found.map(|token| Caller { name: token.name.clone(), role: token.role })
 }

@@ -23,7 +23,7 @@ pub enum ApiError {
     #[error("there is no {0}")]
     NotFound(String),
     #[error("this route does not take that method: {allow} only")]
-    MethodNotAllowed { allow: &'static str },
+    MethodNotAllowed { allow: String },
     /// The query or the body: what is wrong and what is allowed.
     #[error("{0}")]
     Invalid(String),
@@ -102,7 +102,7 @@ impl ApiError {
             Self::Forbidden { .. } => {
                 Some((WWW_AUTHENTICATE, text("Bearer realm=\"tallyhook\", error=\"insufficient_scope\"")))
             }
-            Self::MethodNotAllowed { allow } => Some((ALLOW, text(allow))),
+            Self::MethodNotAllowed { allow } => Some((ALLOW, HeaderValue::from_str(allow).ok()?)),
             Self::Refused(_) => Some((RETRY_AFTER, text(RETRY_AFTER_S))),
             Self::Store(error) => error.is_passing().then(|| (RETRY_AFTER, text(RETRY_AFTER_S))),
             Self::NotFound(_) | Self::Invalid(_) | Self::TooLarge => None,

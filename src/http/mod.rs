@@ -1,5 +1,6 @@
-//! The whole route table on one screen, and the two servers that serve it. A handler extracts, calls, replies.
+//! The route tables, and the two servers that serve it. A handler extracts, calls, replies.
 
+pub mod access;
 pub mod admin;
 pub mod auth;
 pub mod callbacks;
@@ -14,23 +15,38 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App as Site, HttpServer, web};
 use anyhow::Context;
 
+use self::access::{Needs, Route, mount};
 use crate::app::App;
 
-/// Callbacks and health: open to the processor.
+/// The public listener: callbacks and health, open to the processor.
+pub static PUBLIC: &[Route] = &[
+    Route::post("/callbacks/alphapo", Needs::Signature, || web::to(callbacks::receive)),
+    Route::get("/livez", Needs::Nothing, || web::to(health::live)),
+    Route::get("/readyz", Needs::Nothing, || web::to(health::ready)),
+];
+
+/// The admin listener beside its API; `/metrics` tells nothing about customers and needs no token.
+pub static ADMIN: &[Route] = &[
+    Route::get("/livez", Needs::Nothing, || web::to(health::live)),
+    Route::get("/readyz", Needs::Nothing, || web::to(health::ready)),
+    Route::get("/metrics", Needs::Nothing, || web::to(health::metrics)),
+];
+
+/// The routes of the public listener.
 pub fn public_routes(cfg: &mut web::ServiceConfig) {
-    cfg.route("/callbacks/alphapo", web::post().to(callbacks::receive))
-        .route("/livez", web::get().to(health::live))
-        .route("/readyz", web::get().to(health::ready))
-        .default_service(web::to(health::nothing_here));
+    mount(cfg, PUBLIC, "");
+    cfg.default_service(web::to(health::nothing_here));
 }
 
-/// Everything for people and their tools; `/metrics` tells nothing about customers and needs no token.
+/// The routes of the admin listener: everything for people and their tools.
 pub fn admin_routes(cfg: &mut web::ServiceConfig) {
-    cfg.route("/livez", web::get().to(health::live))
-        .route("/readyz", web::get().to(health::ready))
-        .route("/metrics", web::get().to(health::metrics))
-        .configure(admin::routes)
-        .default_service(web::to(admin::no_such_route));
+    mount(cfg, ADMIN, "");
+    cfg.configure(admin::routes).default_service(web::to(admin::no_such_route));
+}
+
+/// Every route of the admin listener.
+pub fn admin_table() -> impl Iterator<Item = &'static Route> {
+    ADMIN.iter().chain(admin::ROUTES)
 }
 
 /// Takes an address, or says in one sentence why not.

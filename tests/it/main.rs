@@ -4,6 +4,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test may panic, and reads JSON by its keys")]
 #![expect(clippy::disallowed_methods, reason = "a test asks the clock and the environment itself")]
 
+mod access;
 mod admin;
 mod audit;
 mod broker;

@@ -11,7 +11,6 @@ use super::shape;
 use crate::app::App;
 use crate::booker::replay::{Diff, replay};
 use crate::domain::ids::CallbackId;
-use crate::http::auth::{Operator, Viewer};
 use crate::http::error::ApiError;
 use crate::store::booking::State;
 use crate::store::callbacks::{self, Cursor, Filter};
@@ -22,7 +21,7 @@ type Answer = Result<HttpResponse, ApiError>;
 const PARAMS: [&str; 9] = ["merchant", "state", "type", "status", "foreign_id", "q", "since", "after", "limit"];
 
 /// `GET /api/callbacks`
-pub(super) async fn list(_: Viewer, request: HttpRequest, app: web::Data<App>) -> Answer {
+pub(super) async fn list(request: HttpRequest, app: web::Data<App>) -> Answer {
     let mut params = Params::parse(request.query_string(), &PARAMS)?;
     let limit = params.limit()?;
     let after = params.take("after").map(|text| {
@@ -49,7 +48,7 @@ async fn filter(words: Words, app: &App) -> Result<Filter, ApiError> {
 }
 
 /// `GET /api/callbacks/{id}`
-pub(super) async fn show(_: Viewer, id: web::Path<String>, app: web::Data<App>) -> Answer {
+pub(super) async fn show(id: web::Path<String>, app: web::Data<App>) -> Answer {
     let none = || ApiError::NotFound(format!("callback {id}"));
     let number = id.parse().map_err(|_not_a_number| none())?;
     let detail = callbacks::get(&app.db, CallbackId(number)).await?.ok_or_else(none)?;
@@ -64,7 +63,6 @@ struct One {
 
 /// `POST /api/callbacks/{id}/replay`
 pub(super) async fn replay_one(
-    _: Operator,
     id: web::Path<String>,
     body: Result<web::Bytes, actix_web::Error>,
     app: web::Data<App>,
@@ -97,11 +95,7 @@ struct Many {
 }
 
 /// `POST /api/callbacks/replay`: a page of what the filter means, oldest first. Without a filter: all that waits.
-pub(super) async fn replay_filtered(
-    _: Operator,
-    body: Result<web::Bytes, actix_web::Error>,
-    app: web::Data<App>,
-) -> Answer {
+pub(super) async fn replay_filtered(body: Result<web::Bytes, actix_web::Error>, app: web::Data<App>) -> Answer {
     let Many { dry_run, merchant, state, r#type, status, foreign_id, q, since, after, limit } = read(body)?;
     let is_dry_run = dry_run.unwrap_or(true);
     let limit = limit.unwrap_or(LIMIT_DEFAULT);

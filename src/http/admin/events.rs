@@ -14,7 +14,6 @@ use super::query::{Params, position};
 use super::shape;
 use crate::app::App;
 use crate::domain::event::Event;
-use crate::http::auth::Consumer;
 use crate::http::error::ApiError;
 use crate::store::{StoreError, events, merchants};
 
@@ -100,7 +99,7 @@ impl Feed {
 }
 
 /// `GET /api/events`
-pub(super) async fn list(_: Consumer, request: HttpRequest, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn list(request: HttpRequest, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
     let mut params = Params::parse(request.query_string(), &["after", "limit", "wait"])?;
     let (limit, after) = (params.limit()?, params.position("after")?.unwrap_or_default());
     let wait = Duration::from_secs(params.number("wait", 0, WAIT_S_MAX, 0)?);
@@ -111,7 +110,7 @@ pub(super) async fn list(_: Consumer, request: HttpRequest, app: web::Data<App>)
 }
 
 /// `GET /api/events/stream`: goes on after `Last-Event-ID`, which a browser sends by itself, else after `after`.
-pub(super) async fn stream(_: Consumer, request: HttpRequest, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn stream(request: HttpRequest, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
     let mut params = Params::parse(request.query_string(), &["after"])?;
     let last = match request.headers().get(LAST_EVENT_ID) {
         Some(last) => Some(position("Last-Event-ID", last.to_str().unwrap_or_default())?),

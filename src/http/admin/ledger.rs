@@ -5,12 +5,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::query::Params;
 use super::shape;
 use crate::app::App;
-use crate::http::auth::Viewer;
 use crate::http::error::ApiError;
 use crate::store::ledger;
 
 /// `GET /api/balances`
-pub(super) async fn balances(_: Viewer, request: HttpRequest, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn balances(request: HttpRequest, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
     let mut params = Params::parse(request.query_string(), &["customer", "currency", "after", "limit"])?;
     let (limit, after) = (params.limit()?, params.position("after")?.unwrap_or_default());
     let (customer, currency) = (params.take("customer"), params.take("currency"));

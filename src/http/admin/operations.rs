@@ -7,16 +7,11 @@ use super::query::Params;
 use super::shape;
 use crate::app::App;
 use crate::domain::event::rfc3339;
-use crate::http::auth::Viewer;
 use crate::http::error::ApiError;
 use crate::store::{cursor, discrepancies, events};
 
 /// `GET /api/discrepancies`: the open ones.
-pub(super) async fn discrepancies(
-    _: Viewer,
-    request: HttpRequest,
-    app: web::Data<App>,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn discrepancies(request: HttpRequest, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
     let mut params = Params::parse(request.query_string(), &["after", "limit"])?;
     let (limit, after) = (params.limit()?, params.position("after")?);
     let page = discrepancies::open(&app.db, after, limit).await?;
@@ -25,7 +20,7 @@ pub(super) async fn discrepancies(
 }
 
 /// `GET /api/outbox`: without a broker nothing is pending, whatever the cursor says.
-pub(super) async fn outbox(_: Viewer, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn outbox(app: web::Data<App>) -> Result<HttpResponse, ApiError> {
     let cursor = cursor::state(&app.db, cursor::RABBITMQ).await?;
     let head = events::last_position(&app.db).await?;
     let owner = Some(cursor.owner).filter(|owner| !owner.is_empty());
@@ -43,7 +38,7 @@ pub(super) async fn outbox(_: Viewer, app: web::Data<App>) -> Result<HttpRespons
 }
 
 /// `GET /api/rejected`: the last requests that this process refused, newest first.
-pub(super) async fn rejected(_: Viewer, app: web::Data<App>) -> HttpResponse {
+pub(super) async fn rejected(app: web::Data<App>) -> HttpResponse {
     let rows = app.rejected.entries().iter().map(shape::rejection).collect();
     HttpResponse::Ok().json(shape::page(rows, None))
 }

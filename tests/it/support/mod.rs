@@ -20,6 +20,7 @@ use tallyhook::store::{Db, schema};
 
 pub(crate) const SECRET: &str = "a-secret-for-tests";
 pub(crate) const OPERATOR: &str = "operator-token-of-tests";
+pub(crate) const APPROVER: &str = "approver-token-of-tests";
 pub(crate) const VIEWER: &str = "viewer-token-of-tests";
 pub(crate) const CONSUMER: &str = "consumer-token-of-tests";
 
@@ -171,9 +172,12 @@ pub(crate) fn settings(url: &str, more: &[(&str, &str)]) -> Settings {
     set("TALLYHOOK_ADMIN_LISTEN", "127.0.0.1:0");
     set("TALLYHOOK_MERCHANTS__MAIN__KEY", "key-main");
     set("TALLYHOOK_MERCHANTS__MAIN__SECRET", SECRET);
-    for (name, role, secret) in
-        [("OPS", "operator", OPERATOR), ("VIEW", "viewer", VIEWER), ("QUEUE", "consumer", CONSUMER)]
-    {
+    for (name, role, secret) in [
+        ("OPS", "operator", OPERATOR),
+        ("VIEW", "viewer", VIEWER),
+        ("QUEUE", "consumer", CONSUMER),
+        ("BOSS", "approver", APPROVER),
+    ] {
         set(&format!("TALLYHOOK_TOKENS__{name}__SECRET"), secret);
         set(&format!("TALLYHOOK_TOKENS__{name}__ROLE"), role);
     }
