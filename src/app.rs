@@ -14,6 +14,7 @@ use crate::booker::{self, Booker};
 use crate::config::{Settings, Token};
 use crate::domain::ids::MerchantId;
 use crate::metrics::Metrics;
+use crate::processor::client::{Client, Credentials};
 use crate::processor::signature::{Keyring, MerchantKeys};
 use crate::store::events::MerchantNames;
 use crate::store::{self, Db, micros, schema};
@@ -30,6 +31,9 @@ pub struct App {
     /// Every merchant the database knows, also those no longer configured.
     pub names: MerchantNames,
     pub keyring: Keyring,
+    /// The processor's API, for all merchants.
+    pub client: Client,
+    credentials: HashMap<MerchantId, Credentials>,
     pub metrics: Arc<Metrics>,
     pub rejected: Rejected,
     pub clock: fn() -> i64,
@@ -55,6 +59,8 @@ impl App {
             secrets: std::iter::once(&merchant.secret).chain(&merchant.previous_secret).cloned().collect(),
         });
         let keyring = Keyring::try_new(keys)?;
+        let credentials = ids.iter().copied().zip(settings.merchants.iter().map(Credentials::from)).collect();
+        let client = Client::try_new(&settings.alphapo)?;
         let metrics = Arc::new(Metrics::default());
         let (booker, desk) = booker::booker(booker::Parts {
             db: db.clone(),
@@ -70,7 +76,25 @@ impl App {
         });
         let names = store::merchants::all(&db).await?;
         let (rejected, clock, stop) = (Rejected::default(), now_us, tasks.stop.clone());
-        Ok(Arc::new(Self { settings, tokens, db, booker, names, keyring, metrics, rejected, clock, stop }))
+        Ok(Arc::new(Self {
+            settings,
+            tokens,
+            db,
+            booker,
+            names,
+            keyring,
+            client,
+            credentials,
+            metrics,
+            rejected,
+            clock,
+            stop,
+        }))
+    }
+
+    /// What a configured merchant signs with.
+    pub fn credentials(&self, id: MerchantId) -> Option<&Credentials> {
+        self.credentials.get(&id)
     }
 
     /// The name a merchant is known by.

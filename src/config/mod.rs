@@ -90,6 +90,10 @@ impl Role {
 pub struct Alphapo {
     /// Without a slash at its end.
     pub base_url: String,
+    pub connect_timeout_ms: u64,
+    pub timeout_ms: u64,
+    /// Empty: what the system's variables say.
+    pub proxy: SecretString,
 }
 
 #[derive(Debug, Clone)]

@@ -14,6 +14,7 @@ use crate::domain::decide::{Credit, Policy, UnknownCustomer};
 
 const DATABASE_SCHEMES: [&str; 3] = ["sqlite", "postgres", "postgresql"];
 const BROKER_SCHEMES: [&str; 2] = ["amqp", "amqps"];
+const PROXY_SCHEMES: [&str; 2] = ["http", "https"];
 
 struct Reader<'a> {
     given: &'a BTreeMap<String, Given>,
@@ -33,7 +34,12 @@ pub(super) fn settings(given: &BTreeMap<String, Given>, faults: &mut Vec<String>
             connect_timeout_s: reader.number("database.connect_timeout_s", 0..=3600),
         },
         broker: broker(reader),
-        alphapo: Alphapo { base_url: base_url(reader, "alphapo.base_url") },
+        alphapo: Alphapo {
+            base_url: base_url(reader, "alphapo.base_url"),
+            connect_timeout_ms: reader.number("alphapo.connect_timeout_ms", 100..=60_000),
+            timeout_ms: reader.number("alphapo.timeout_ms", 100..=300_000),
+            proxy: proxy(reader, "alphapo.proxy"),
+        },
         limits: Limits {
             body_bytes: reader.number("limits.body_bytes", 1024..=1_048_576),
             head_timeout_ms: reader.number("limits.head_timeout_ms", 100..=60_000),
@@ -56,7 +62,7 @@ pub(super) fn name_of(key: &str) -> Option<&str> {
 }
 
 pub(super) fn is_url_scheme(scheme: &str) -> bool {
-    DATABASE_SCHEMES.contains(&scheme) || BROKER_SCHEMES.contains(&scheme)
+    DATABASE_SCHEMES.contains(&scheme) || BROKER_SCHEMES.contains(&scheme) || PROXY_SCHEMES.contains(&scheme)
 }
 
 fn names<'a>(given: &'a BTreeMap<String, Given>, group: &str) -> Vec<&'a str> {
@@ -229,6 +235,14 @@ fn base_url(reader: &mut Reader<'_>, key: &str) -> String {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     if rest.is_none_or(|rest| rest.is_empty() || rest.contains([' ', '?', '#', '@'])) {
         reader.fault(key, "be https://HOST/PATH or http://HOST/PATH");
+    }
+    url
+}
+
+fn proxy(reader: &mut Reader<'_>, key: &str) -> SecretString {
+    let url = SecretString::from(reader.text(key).trim());
+    if !url.expose_secret().is_empty() && !has_scheme(url.expose_secret(), &PROXY_SCHEMES) {
+        reader.fault(key, "be http://USER:PASSWORD@HOST:PORT or https://…, or empty");
     }
     url
 }

@@ -1,7 +1,8 @@
-//! Their words: how the processor signs and what its bodies look like. It turns bytes into our words, and never
-//! decides what they do to the ledger.
+//! Their words: how the processor signs, what its bodies look like, and how it is asked. It turns bytes into our words,
+//! and never decides what they do to the ledger.
 
 mod cause;
+pub mod client;
 mod json;
 pub mod signature;
 pub mod wire;

@@ -9,6 +9,7 @@ mod admin;
 mod audit;
 mod broker;
 mod bytes;
+mod client;
 mod config;
 mod demo;
 mod faults;

@@ -6,6 +6,7 @@ pub(crate) mod process;
 pub(crate) mod queue;
 pub(crate) mod sender;
 pub(crate) mod servers;
+pub(crate) mod upstream;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
