@@ -30,7 +30,7 @@ pub struct App {
     pub booker: Booker,
     /// Every merchant the database knows, also those no longer configured.
     pub names: MerchantNames,
-    pub keyring: Keyring,
+    pub keyring: Arc<Keyring>,
     /// The processor's API, for all merchants.
     pub client: Client,
     credentials: HashMap<MerchantId, Credentials>,
@@ -58,7 +58,7 @@ impl App {
             key: merchant.key.clone(),
             secrets: std::iter::once(&merchant.secret).chain(&merchant.previous_secret).cloned().collect(),
         });
-        let keyring = Keyring::try_new(keys)?;
+        let keyring = Arc::new(Keyring::try_new(keys)?);
         let credentials = ids.iter().copied().zip(settings.merchants.iter().map(Credentials::from)).collect();
         let client = Client::try_new(&settings.alphapo)?;
         let metrics = Arc::new(Metrics::default());
@@ -68,6 +68,7 @@ impl App {
             queue: settings.limits.queue,
             batch: settings.limits.batch,
             metrics: Arc::clone(&metrics),
+            keyring: Arc::clone(&keyring),
             clock: now_us,
         });
         tasks.spawn("booker", async {

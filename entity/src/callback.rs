@@ -33,6 +33,7 @@ pub struct Model {
     pub detail: Option<String>,
     pub headers: String,
     pub body: Option<Vec<u8>>,
+    pub origin: i16,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -14,3 +14,4 @@ pub mod merchant;
 pub mod payment;
 pub mod posting;
 pub mod redelivery;
+pub mod withdrawal;

@@ -9,6 +9,7 @@ pub use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager, async_
 mod m20261120_000001_callbacks;
 mod m20261120_000002_ledger;
 mod m20261120_000003_outbox;
+mod m20261121_000004_orders;
 
 pub struct Migrator;
 
@@ -19,6 +20,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000001_callbacks::Migration),
             Box::new(m20261120_000002_ledger::Migration),
             Box::new(m20261120_000003_outbox::Migration),
+            Box::new(m20261121_000004_orders::Migration),
         ]
     }
 }

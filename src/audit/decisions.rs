@@ -6,11 +6,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use sha2::{Digest, Sha256};
 
 use super::Report;
-use crate::domain::callback::{Callback, fingerprint};
-use crate::domain::customer::{Owner, identify, references};
+use super::orders::Around;
+use crate::domain::callback::{Callback, Origin, fingerprint};
+use crate::domain::customer::{Owner, ReferenceKind, identify, references};
 use crate::domain::decide::{Decision, Known, NewEntry, Policy, UnknownCustomer, decide};
-use crate::domain::ids::{CustomerId, PaymentId};
+use crate::domain::ids::{CustomerId, MerchantId, PaymentId};
 use crate::domain::journal::Effect;
+use crate::domain::order::Order;
 use crate::domain::payment::Payment;
 use crate::domain::reason::Reason;
 use crate::processor::signature::Keyring;
@@ -23,6 +25,7 @@ pub(super) enum Reading {
     Pruned,
     Wrong(&'static str),
     Read(Box<Callback>),
+    Order(Box<Order>),
 }
 
 impl Reading {
@@ -31,11 +34,15 @@ impl Reading {
         if Sha256::digest(body).as_slice() != stored.digest {
             return Self::Wrong("its body does not have its digest");
         }
-        if !keyring.signed_by(stored.merchant, &stored.signature, body) {
+        if !keyring.proves(stored.merchant, stored.origin, &stored.signature, body) {
             return Self::Wrong(
                 "its signature fits none of the merchant's secrets (a secret that was retired since can be given \
                  as the previous one)",
             );
+        }
+        if stored.origin == Origin::Order {
+            return Order::parse(body)
+                .map_or(Self::Wrong("its order can't be read"), |order| Self::Order(Box::new(order)));
         }
         Self::Read(Box::new(wire::read(body)))
     }
@@ -58,12 +65,15 @@ pub(super) struct Decisions {
     late: HashSet<i64>,
     waiting: BTreeMap<i64, (Stored, Reading)>,
     pub expected: HashMap<i64, Expected>,
+    pub(super) around: Around,
 }
 
 impl Decisions {
     pub(super) fn new(references: Vec<(i16, i16, String, i64)>, turns: &[(i64, i64)]) -> Self {
-        let references =
-            references.into_iter().map(|(merchant, kind, value, id)| (digest(&(merchant, kind, &value)), id)).collect();
+        let references = references
+            .into_iter()
+            .map(|(merchant, kind, value, id)| (Self::reference(MerchantId(merchant), kind, &value), id))
+            .collect();
         // Ids and turns ascend together, except where a callback got a later turn.
         let mut least = i64::MAX;
         let mut late = HashSet::new();
@@ -80,6 +90,7 @@ impl Decisions {
             late,
             waiting: BTreeMap::new(),
             expected: HashMap::new(),
+            around: Around::default(),
         }
     }
 
@@ -109,6 +120,7 @@ impl Decisions {
                 return;
             }
             Reading::Wrong(what) => return report.differs(format!("callback {}: {what}", stored.id)),
+            Reading::Order(order) => return self.obey(stored, order, report),
             Reading::Read(callback) => callback,
         };
         let head = &callback.head;
@@ -121,6 +133,10 @@ impl Decisions {
             return;
         }
         let (decision, owner) = self.decide(stored, callback);
+        // An operator dismisses what would be held: nothing else.
+        if stored.reason == Some(Reason::Dismissed) && matches!(decision, Decision::Hold(_)) {
+            return;
+        }
         if recorded(&decision) != (stored.state, stored.reason) {
             let (state, reason) = recorded(&decision);
             let word = |reason: Option<Reason>| reason.map_or("-", Reason::word);
@@ -140,12 +156,12 @@ impl Decisions {
 
     fn decide(&self, stored: &Stored, callback: &Callback) -> (Decision, Owner) {
         let mut policy = Policy::from_code(stored.policy);
-        let mut owner = identify(references(&callback.head).map(|(kind, value)| {
-            self.references.get(&digest(&(stored.merchant.0, kind.code(), value))).map(|id| CustomerId(*id))
-        }));
+        let own = self.around.own(stored, callback);
+        let its_own = own.and_then(|own| own.customer);
+        let mut owner = its_own.map_or_else(|| self.owner(stored, references(&callback.head)), Owner::Known);
         match stored.reason {
             // What was unknown then may be known by now.
-            Some(Reason::CustomerUnknown | Reason::UnknownCustomer) => {
+            Some(Reason::CustomerUnknown | Reason::UnknownCustomer) if its_own.is_none() => {
                 owner = match owner {
                     Owner::Known(_) | Owner::Unknown => Owner::Unknown,
                     Owner::Contradictory | Owner::Missing => owner,
@@ -158,9 +174,21 @@ impl Decisions {
         }
         let key = payment_key(stored, callback);
         let twin = fingerprint(callback).and_then(|print| self.twins.get(&(stored.merchant.0, print)));
-        let known =
-            Known { payment: self.payments.get(&key), owner, policy, has_twin: twin.is_some_and(|twin| *twin != key) };
+        let has_twin = twin.is_some_and(|twin| *twin != key);
+        let known = Known { payment: self.payments.get(&key), owner, policy, has_twin, own };
         (decide(callback, &known), owner)
+    }
+
+    /// Whom the references of a body or an order name.
+    pub(super) fn owner<'a>(&self, stored: &Stored, named: impl Iterator<Item = (ReferenceKind, &'a str)>) -> Owner {
+        let customer = |(kind, value): (ReferenceKind, &str)| {
+            self.references.get(&Self::reference(stored.merchant, kind.code(), value)).map(|id| CustomerId(*id))
+        };
+        identify(named.map(customer))
+    }
+
+    pub(super) fn payment_of(&self, stored: &Stored, callback: &Callback) -> Option<&Payment> {
+        self.payments.get(&payment_key(stored, callback))
     }
 
     fn apply(&mut self, stored: &Stored, callback: &Callback, applied: crate::domain::decide::Applied, owner: Owner) {
@@ -171,12 +199,16 @@ impl Decisions {
         };
         let payment = PaymentId(stored.payment.unwrap_or_default());
         self.payments.insert(key, Payment { id: payment, status: applied.status, facts: applied.facts, customer });
+        self.around.answer(stored, callback, &applied);
         let Some(entry) = applied.entry else { return };
         if matches!(entry.effect, Effect::Credited | Effect::Suspended) {
             self.twins.extend(fingerprint(callback).map(|print| ((stored.merchant.0, print), key)));
         }
         // The released entry, if there is one, stands before the callback's own.
         let position = stored.position.saturating_add(i64::from(stored.entries.saturating_sub(1)));
+        if entry.effect == Effect::Suspended {
+            self.around.suspend(stored, position, &entry);
+        }
         let customer = customer.filter(|_| entry.touches_customer());
         let expected = Expected { callback: stored.id, customer, money: money_digest(&entry) };
         self.expected.insert(position, expected);

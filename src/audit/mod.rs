@@ -5,6 +5,7 @@
 
 mod books;
 mod decisions;
+mod orders;
 
 use std::thread;
 

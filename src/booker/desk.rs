@@ -7,12 +7,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::plan::{BalanceLimit, Forced, Member, Outcome, Plan};
+use super::plan::{Member, Outcome, Plan, Unsettled};
 use super::{Incoming, Parts, Receipt, Refusal, Request};
 use crate::domain::amount::Amount;
 use crate::domain::decide::Policy;
-use crate::domain::ids::{AccountId, CustomerId};
-use crate::domain::reason::Reason;
+use crate::domain::ids::{AccountId, CustomerId, MerchantId};
 use crate::store::StoreError;
 use crate::store::booking::{AccountKey, Connection, Head, Key, ReferenceKey, State};
 
@@ -66,8 +65,8 @@ impl Desk {
             if !bodies.is_empty() {
                 self.receive(&mut queue, bodies, answers, &mut later).await;
             }
-            if let Some(Request::Decide { stored, dry_run, answer }) = later {
-                let outcome = self.decide_again(&stored, dry_run).await;
+            if let Some(Request::Decide { stored, dry_run, judgement, answer }) = later {
+                let outcome = self.decide_again(&stored, dry_run, judgement).await;
                 if answer.send(outcome).is_err() {
                     info!("Whoever asked for a decision has gone");
                 }
@@ -139,6 +138,9 @@ impl Desk {
     }
 
     fn count(&self, receipt: &Receipt) {
+        if receipt.is_order {
+            return;
+        }
         let states = &self.parts.metrics.callbacks;
         let counter = match receipt.state {
             _ if receipt.is_duplicate => &states.duplicate,
@@ -207,17 +209,20 @@ impl Desk {
         if !missing.is_empty() {
             self.cache.customers.extend(connection.customers_of(&missing).await?);
         }
+        let around = connection.around(&requests(&members), &suspended(&members)).await?;
         loop {
-            let mut plan = Plan::new(head, now_us, &self.cache.customers);
+            let mut plan = Plan::new(head, now_us, &self.cache.customers, around.clone());
             plan.decide_all(&members, &found);
             let unknown = plan.take_accounts(&self.cache.accounts);
             if !unknown.is_empty() {
                 let loaded = connection.accounts_of(&unknown).await?;
                 plan.accounts.extend(loaded.into_iter().map(|(key, id, balance)| (key, (id, balance))));
             }
-            if let Err(BalanceLimit(index)) = plan.settle_all() {
-                if let Some(member) = members.get_mut(index) {
-                    member.forced = Some(Forced::Hold(Reason::BalanceLimit));
+            if let Err(Unsettled(unsettled)) = plan.settle_all() {
+                for (index, forced) in unsettled {
+                    if let Some(member) = members.get_mut(index) {
+                        member.forced = Some(forced);
+                    }
                 }
                 continue;
             }
@@ -330,7 +335,19 @@ fn sort(request: Request, bodies: &mut Vec<Incoming>, answers: &mut Vec<Answer>,
 }
 
 pub(super) fn receipt(outcome: &Outcome) -> Receipt {
-    Receipt { id: outcome.id, state: outcome.state, reason: outcome.reason, is_duplicate: outcome.is_duplicate }
+    let Outcome { id, state, reason, is_duplicate, is_order, declined, customer, .. } = *outcome;
+    Receipt { id, state, reason, is_duplicate, is_order, declined, customer }
+}
+
+/// The withdrawal requests that members speak of, each once.
+fn requests<'a>(members: &[Member<'a>]) -> Vec<(MerchantId, &'a str)> {
+    let named = members.iter().filter_map(|member| Some((member.incoming.merchant, member.incoming.withdrawal()?)));
+    named.collect::<HashSet<_>>().into_iter().collect()
+}
+
+fn suspended(members: &[Member<'_>]) -> Vec<(MerchantId, i64)> {
+    let named = members.iter().filter_map(|member| Some((member.incoming.merchant, member.incoming.discrepancy()?)));
+    named.collect::<HashSet<_>>().into_iter().collect()
 }
 
 fn no_connection() -> StoreError {

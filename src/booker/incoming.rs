@@ -3,13 +3,15 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::domain::callback::{Callback, fingerprint};
+use crate::domain::callback::{Callback, Origin, fingerprint};
 use crate::domain::customer::references;
 use crate::domain::ids::MerchantId;
+use crate::domain::order::Order;
+use crate::domain::payment::Family;
 use crate::processor::wire;
 use crate::store::booking::{Arrival, Key, ReferenceKey};
 
-/// One verified body.
+/// One verified body, or one order of ours.
 #[derive(Debug)]
 pub struct Incoming {
     pub merchant: MerchantId,
@@ -19,6 +21,8 @@ pub struct Incoming {
     pub body: Vec<u8>,
     pub received_us: i64,
     pub callback: Callback,
+    pub origin: Origin,
+    pub order: Option<Order>,
     digest: [u8; 32],
     locality: i64,
     fingerprint: Option<i64>,
@@ -34,7 +38,74 @@ impl Incoming {
         let fingerprint = fingerprint(&callback);
         let key = |(kind, value): (_, &str)| ReferenceKey { merchant, kind, value: value.to_owned() };
         let references = references(&callback.head).map(key).collect();
-        Self { merchant, signature, headers, body, received_us, callback, digest, locality, fingerprint, references }
+        let (origin, order) = (Origin::Callback, None);
+        Self {
+            merchant,
+            signature,
+            headers,
+            body,
+            received_us,
+            callback,
+            origin,
+            order,
+            digest,
+            locality,
+            fingerprint,
+            references,
+        }
+    }
+
+    /// What the processor answered when it was asked: booked like a callback, under a seal of ours.
+    pub fn answer(merchant: MerchantId, seal: [u8; 64], body: Vec<u8>, received_us: i64) -> Self {
+        Self { origin: Origin::Reconcile, ..Self::new(merchant, seal, "{}".to_owned(), body, received_us) }
+    }
+
+    /// What we ask of our own ledger.
+    pub fn order(merchant: MerchantId, seal: [u8; 64], order: Order, received_us: i64) -> Self {
+        let (body, callback) = (order.body(), order.told());
+        let digest: [u8; 32] = Sha256::digest(&body).into();
+        let key = |(kind, value): &(_, String)| ReferenceKey { merchant, kind: *kind, value: value.clone() };
+        let references = match &order {
+            Order::Customer { references } => references.iter().map(key).collect(),
+            Order::Withdrawal(_) | Order::Refund { .. } | Order::Assign { .. } | Order::Correct(_) => {
+                order.customer().map(key).into_iter().collect()
+            }
+        };
+        Self {
+            merchant,
+            signature: seal,
+            headers: "{}".to_owned(),
+            locality: locality(None, &digest),
+            fingerprint: None,
+            origin: Origin::Order,
+            order: Some(order),
+            body,
+            received_us,
+            callback,
+            digest,
+            references,
+        }
+    }
+
+    /// The withdrawal request that this speaks of, by the merchant's name of it.
+    pub(super) fn withdrawal(&self) -> Option<&str> {
+        match &self.order {
+            Some(Order::Withdrawal(_) | Order::Refund { .. }) => self.callback.head.foreign_id.as_deref(),
+            Some(Order::Customer { .. } | Order::Assign { .. } | Order::Correct(_)) => None,
+            None => {
+                let head = &self.callback.head;
+                head.foreign_id.as_deref().filter(|_| head.family() == Family::Withdrawal)
+            }
+        }
+    }
+
+    /// The discrepancy that an order settles.
+    pub(super) fn discrepancy(&self) -> Option<i64> {
+        match self.order.as_ref()? {
+            Order::Assign { discrepancy, .. } => Some(*discrepancy),
+            Order::Correct(correction) => correction.discrepancy,
+            Order::Customer { .. } | Order::Withdrawal(_) | Order::Refund { .. } => None,
+        }
     }
 
     pub(super) fn key(&self) -> Key<'_> {
@@ -54,6 +125,7 @@ impl Incoming {
             merchant: self.merchant,
             locality: self.locality,
             digest: &self.digest,
+            origin: self.origin,
             signature: &self.signature,
             head: &self.callback.head,
             headers: &self.headers,

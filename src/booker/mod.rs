@@ -14,6 +14,7 @@
 
 mod desk;
 mod incoming;
+mod obey;
 mod plan;
 pub mod replay;
 mod settle;
@@ -27,10 +28,13 @@ pub use incoming::Incoming;
 pub use plan::Outcome;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::domain::callback::Origin;
 use crate::domain::decide::Policy;
-use crate::domain::ids::{CallbackId, MerchantId};
+use crate::domain::ids::{CallbackId, CustomerId, MerchantId};
+use crate::domain::order::Order;
 use crate::domain::reason::Reason;
 use crate::metrics::Metrics;
+use crate::processor::signature::Keyring;
 use crate::store::Db;
 use crate::store::booking::State;
 
@@ -53,6 +57,41 @@ pub struct Receipt {
     pub state: State,
     pub reason: Option<Reason>,
     pub is_duplicate: bool,
+    is_order: bool,
+    declined: Option<Reason>,
+    customer: Option<CustomerId>,
+}
+
+/// What an order came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Of the order's row, and of the withdrawal it requests; 0 for one that keeps no row.
+    pub id: i64,
+    /// The same order was booked before.
+    pub is_duplicate: bool,
+    pub customer: Option<CustomerId>,
+}
+
+/// Why an order was not booked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// Nothing is known: it may be asked again.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Nothing was changed.
+    #[error("declined: {}", .0.word())]
+    Declined(Reason),
+    #[error("the merchant is not configured here, so nothing can be sealed for it")]
+    NoSeal,
+}
+
+/// What an operator decides about a held callback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// Book it although this reason holds it: one of [`Reason::can_be_waived`].
+    BookAnyway(Reason),
+    /// It books nothing, ever.
+    Dismiss,
 }
 
 enum Request {
@@ -63,6 +102,7 @@ enum Request {
     Decide {
         stored: Vec<(CallbackId, Incoming)>,
         dry_run: bool,
+        judgement: Option<Judgement>,
         answer: oneshot::Sender<Result<Vec<Outcome>, Refusal>>,
     },
 }
@@ -73,6 +113,8 @@ pub struct Booker {
     requests: mpsc::Sender<Request>,
     position: watch::Receiver<i64>,
     metrics: Arc<Metrics>,
+    keyring: Arc<Keyring>,
+    clock: fn() -> i64,
 }
 
 impl Booker {
@@ -90,10 +132,36 @@ impl Booker {
         answered.await.unwrap_or(Err(Refusal::Unavailable))
     }
 
+    /// Books what the processor answered when it was asked, as the callback that it would have sent.
+    pub async fn answered(&self, merchant: MerchantId, body: Vec<u8>) -> Result<Receipt, OrderError> {
+        let seal = self.keyring.seal(merchant, Origin::Reconcile, &body).ok_or(OrderError::NoSeal)?;
+        Ok(self.receive(Incoming::answer(merchant, seal, body, (self.clock)())).await?)
+    }
+
+    /// Asks something of our own ledger, and returns once that is on disk, or declined.
+    pub async fn order(&self, merchant: MerchantId, order: Order) -> Result<Placed, OrderError> {
+        let seal = self.keyring.seal(merchant, Origin::Order, &order.body()).ok_or(OrderError::NoSeal)?;
+        let receipt = self.receive(Incoming::order(merchant, seal, order, (self.clock)())).await?;
+        let Receipt { id, is_duplicate, customer, .. } = receipt;
+        receipt
+            .declined
+            .map_or(Ok(Placed { id: id.0, is_duplicate, customer }), |reason| Err(OrderError::Declined(reason)))
+    }
+
     /// Decides stored callbacks anew: the same code, rolled back when it is a dry run.
     pub async fn decide(&self, stored: Vec<(CallbackId, Incoming)>, dry_run: bool) -> Result<Vec<Outcome>, Refusal> {
+        self.judge(stored, None, dry_run).await
+    }
+
+    /// The same under an operator's judgement.
+    pub async fn judge(
+        &self,
+        stored: Vec<(CallbackId, Incoming)>,
+        judgement: Option<Judgement>,
+        dry_run: bool,
+    ) -> Result<Vec<Outcome>, Refusal> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.requests.send(Request::Decide { stored, dry_run, answer }).await;
+        let sent = self.requests.send(Request::Decide { stored, dry_run, judgement, answer }).await;
         sent.map_err(|_closed| Refusal::Unavailable)?;
         answered.await.unwrap_or(Err(Refusal::Unavailable))
     }
@@ -111,6 +179,8 @@ pub struct Parts {
     pub queue: usize,
     pub batch: usize,
     pub metrics: Arc<Metrics>,
+    /// Seals what the processor did not sign.
+    pub keyring: Arc<Keyring>,
     pub clock: fn() -> i64,
 }
 
@@ -119,6 +189,7 @@ pub fn booker(parts: Parts) -> (Booker, impl Future<Output = ()> + Send) {
     let (requests, queue) = mpsc::channel(parts.queue);
     let (positions, position) = watch::channel(0);
     let metrics = Arc::clone(&parts.metrics);
+    let (keyring, clock) = (Arc::clone(&parts.keyring), parts.clock);
     let desk = Desk::new(parts, positions);
-    (Booker { requests, position, metrics }, desk.run(queue))
+    (Booker { requests, position, metrics, keyring, clock }, desk.run(queue))
 }

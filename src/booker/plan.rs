@@ -6,13 +6,14 @@ use std::collections::{HashMap, HashSet};
 use super::Incoming;
 use crate::domain::account::{AccountKind, Posting};
 use crate::domain::amount::Amount;
-use crate::domain::customer::{Owner, identify};
+use crate::domain::customer::Owner;
 use crate::domain::decide::{Applied, Decision, Known, NewEntry, Policy, decide};
 use crate::domain::event::EventType;
 use crate::domain::ids::{AccountId, CallbackId, CustomerId, MerchantId, PaymentId};
 use crate::domain::journal::Effect;
 use crate::domain::payment::{Family, Payment};
 use crate::domain::reason::Reason;
+use crate::store::booking::own::Around;
 use crate::store::booking::{AccountKey, Found, Head, PaymentRow, ReferenceKey, Standing, State, Verdict, Writes};
 
 /// A member of a batch: a new body, or one that is stored and decided anew.
@@ -29,6 +30,10 @@ pub(super) struct Member<'a> {
 pub(super) enum Forced {
     Hold(Reason),
     Fail,
+    /// An operator decided that a held callback books nothing.
+    Dismiss,
+    /// An order for which there is not enough money.
+    Decline(Reason),
 }
 
 /// What became of a member.
@@ -40,14 +45,18 @@ pub struct Outcome {
     pub is_duplicate: bool,
     /// Set when a stored callback stands as it stood.
     pub is_unchanged: bool,
+    pub is_order: bool,
+    /// Why an order changed nothing.
+    pub declined: Option<Reason>,
     pub entry: Option<NewEntry>,
     pub customer: Option<CustomerId>,
 }
 
-/// A balance would leave the bound: this member must be held.
-pub(super) struct BalanceLimit(pub usize);
+/// Members whose money can't move, and what becomes of them instead.
+pub(super) struct Unsettled(pub Vec<(usize, Forced)>);
 
 /// An entry decided on, before its accounts are known.
+#[derive(Clone)]
 pub(super) struct Pending<'a> {
     pub member: usize,
     pub event: EventType,
@@ -76,12 +85,14 @@ pub(super) struct Plan<'a> {
     fingerprints: HashSet<(MerchantId, i64)>,
     pub pending: Vec<Pending<'a>>,
     pub accounts_before: i64,
+    /// The withdrawals and suspended payments that members speak of.
+    pub(super) around: Around,
     /// References that were known before this batch.
-    known: &'a HashMap<ReferenceKey, CustomerId>,
+    pub(super) known: &'a HashMap<ReferenceKey, CustomerId>,
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn new(head: Head, now_us: i64, known: &'a HashMap<ReferenceKey, CustomerId>) -> Self {
+    pub(super) fn new(head: Head, now_us: i64, known: &'a HashMap<ReferenceKey, CustomerId>, around: Around) -> Self {
         let writes = Writes { now_us, released_before: head.position, ..Writes::default() };
         Self {
             head,
@@ -94,6 +105,7 @@ impl<'a> Plan<'a> {
             fingerprints: HashSet::new(),
             pending: Vec::new(),
             accounts_before: head.account,
+            around,
             known,
         }
     }
@@ -101,10 +113,7 @@ impl<'a> Plan<'a> {
     /// The first half: a verdict for each member.
     pub(super) fn decide_all(&mut self, members: &[Member<'a>], found: &[Found]) {
         for (index, (member, found)) in members.iter().zip(found).enumerate() {
-            let outcome = match self.unchanged(member, found) {
-                Some(outcome) => outcome,
-                None => self.decide_one(index, member, found),
-            };
+            let outcome = self.unchanged(member, found).unwrap_or_else(|| self.decide_one(index, member, found));
             self.outcomes.push(outcome);
         }
     }
@@ -122,25 +131,31 @@ impl<'a> Plan<'a> {
                 (None, None) => return None,
             },
         };
-        if is_duplicate {
+        let is_order = member.incoming.order.is_some();
+        if is_duplicate && !is_order {
             self.writes.redeliveries.push(id);
         }
-        Some(Outcome { id, state, reason: None, is_duplicate, is_unchanged: true, entry: None, customer: None })
+        let (is_unchanged, declined, entry) = (true, None, None);
+        Some(Outcome { id, state, reason: None, is_duplicate, is_unchanged, is_order, declined, entry, customer: None })
     }
 
     fn decide_one(&mut self, index: usize, member: &Member<'a>, found: &Found) -> Outcome {
         let incoming = member.incoming;
+        if let Some(order) = &incoming.order {
+            return self.obey(index, member, order, found);
+        }
         let callback = &incoming.callback;
         let payment = self.payment(incoming).or_else(|| found.payment.clone());
-        let customer_of = |key| self.learned.get(key).or_else(|| self.known.get(key)).copied();
-        let owner = identify(incoming.references.iter().map(customer_of));
+        let own = self.own(incoming);
+        let owner = own.and_then(|own| own.customer).map_or_else(|| self.owner(incoming), Owner::Known);
         let is_twin_here =
             incoming.key().fingerprint.is_some_and(|print| self.fingerprints.contains(&(incoming.merchant, print)));
         let has_twin = found.has_twin || is_twin_here;
-        let known = Known { payment: payment.as_ref(), owner, policy: member.policy, has_twin };
+        let known = Known { payment: payment.as_ref(), owner, policy: member.policy, has_twin, own };
         let decision = match member.forced {
-            Some(Forced::Hold(reason)) => Decision::Hold(reason),
+            Some(Forced::Hold(reason) | Forced::Decline(reason)) => Decision::Hold(reason),
             Some(Forced::Fail) => return self.fail(member),
+            Some(Forced::Dismiss) => Decision::Ignore(Reason::Dismissed),
             None => decide(callback, &known),
         };
         let customer = match owner {
@@ -150,12 +165,10 @@ impl<'a> Plan<'a> {
         match decision {
             Decision::Apply(applied) => self.apply(index, member, applied, payment, owner),
             Decision::Ignore(reason) => {
-                let id = payment.map(|payment| payment.id);
-                self.conclude(index, member, State::Ignored, Some(reason), id, customer)
+                self.conclude(index, member, State::Ignored, Some(reason), payment.map(|payment| payment.id), customer)
             }
             Decision::Hold(reason) => {
-                let id = payment.map(|payment| payment.id);
-                self.conclude(index, member, State::Held, Some(reason), id, customer)
+                self.conclude(index, member, State::Held, Some(reason), payment.map(|payment| payment.id), customer)
             }
         }
     }
@@ -190,6 +203,7 @@ impl<'a> Plan<'a> {
         let suspended = applied.entry.as_ref().and_then(|entry| entry.suspended);
         let customer = customer.filter(|_| suspended.is_none());
         let id = self.keep_payment(incoming, &applied, payment, customer);
+        self.answer_request(incoming, &applied, id);
         let outcome = self.conclude(index, member, State::Booked, suspended, Some(id), customer);
         let Some(entry) = applied.entry else { return outcome };
         self.pending.push(Pending {
@@ -250,7 +264,7 @@ impl<'a> Plan<'a> {
     }
 
     /// References that are new beside a known one belong to the same customer from now on.
-    fn attach(&mut self, incoming: &Incoming, id: CustomerId) {
+    pub(super) fn attach(&mut self, incoming: &Incoming, id: CustomerId) {
         for key in &incoming.references {
             if !self.known.contains_key(key) && !self.learned.contains_key(key) {
                 self.writes.references.push((key.clone(), id));
@@ -259,7 +273,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn open(&mut self, incoming: &Incoming) -> CustomerId {
+    pub(super) fn open(&mut self, incoming: &Incoming) -> CustomerId {
         let id = CustomerId(next(&mut self.head.customer));
         let name = incoming.references.first().map(|key| key.value.clone());
         self.writes.customers.push((id, incoming.merchant, name.unwrap_or_default()));
@@ -268,7 +282,7 @@ impl<'a> Plan<'a> {
     }
 
     /// The row of the verdict, and the entries that holding or releasing it brings.
-    fn conclude(
+    pub(super) fn conclude(
         &mut self,
         index: usize,
         member: &Member<'a>,
@@ -304,14 +318,26 @@ impl<'a> Plan<'a> {
                 incoming,
             });
         }
-        Outcome { id, state, reason, is_duplicate: false, is_unchanged: was == Some(state), entry: None, customer }
+        let is_unchanged = was == Some(state);
+        Outcome {
+            id,
+            state,
+            reason,
+            is_duplicate: false,
+            is_unchanged,
+            is_order: false,
+            declined: None,
+            entry: None,
+            customer,
+        }
     }
 
     /// Kept without a decision: the worker tries again.
     fn fail(&mut self, member: &Member<'a>) -> Outcome {
         let (state, reason) = (State::Failed, Some(Reason::BookingFailed));
         let id = self.stand(member, state, reason, None, None);
-        Outcome { id, state, reason, is_duplicate: false, is_unchanged: false, entry: None, customer: None }
+        let (is_duplicate, is_unchanged, is_order) = (false, false, false);
+        Outcome { id, state, reason, is_duplicate, is_unchanged, is_order, declined: None, entry: None, customer: None }
     }
 
     fn stand(
@@ -354,7 +380,11 @@ pub(super) fn next(counter: &mut i64) -> i64 {
 }
 
 /// The accounts of an entry's postings, with those of its customer where a kind is the customer's.
-fn legs(merchant: MerchantId, customer: Option<CustomerId>, entry: &NewEntry) -> Vec<(AccountKey, AccountKey, Amount)> {
+pub(super) fn legs(
+    merchant: MerchantId,
+    customer: Option<CustomerId>,
+    entry: &NewEntry,
+) -> Vec<(AccountKey, AccountKey, Amount)> {
     let account = |kind: AccountKind, currency: &str| AccountKey {
         merchant,
         kind,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Booker, Incoming, Outcome, Refusal};
+use super::{Booker, Incoming, Judgement, Outcome, Refusal};
 use crate::domain::account::AccountKind;
 use crate::domain::amount::Amount;
 use crate::domain::customer::references;
@@ -62,12 +62,23 @@ pub struct Account {
 
 /// Decides these callbacks anew, oldest first. Those that don't exist are left out.
 pub async fn replay(db: &Db, booker: &Booker, ids: &[CallbackId], is_dry_run: bool) -> Result<Diff, ReplayError> {
+    judge(db, booker, ids, None, is_dry_run).await
+}
+
+/// The same under an operator's judgement.
+pub async fn judge(
+    db: &Db,
+    booker: &Booker,
+    ids: &[CallbackId],
+    judgement: Option<Judgement>,
+    is_dry_run: bool,
+) -> Result<Diff, ReplayError> {
     let before = callbacks::of_ids(db, ids).await?;
     let stored: Vec<_> = callbacks::load(db, ids).await?.into_iter().map(incoming).collect();
     let pruned = before.iter().map(|summary| summary.id).filter(|id| !stored.iter().any(|(kept, _)| kept == id));
     let pruned = pruned.collect();
     let fallbacks: BTreeMap<CallbackId, String> = stored.iter().filter_map(first_reference).collect();
-    let outcomes = if stored.is_empty() { Vec::new() } else { booker.decide(stored, is_dry_run).await? };
+    let outcomes = if stored.is_empty() { Vec::new() } else { booker.judge(stored, judgement, is_dry_run).await? };
     let names = callbacks::customer_names(db, outcomes.iter().filter_map(|outcome| Some(outcome.customer?.0))).await?;
     let mut diff = Diff { pruned, ..Diff::default() };
     for before in before {

@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::plan::{BalanceLimit, Pending, Plan, next};
+use super::plan::{Forced, Pending, Plan, Unsettled, next};
 use crate::domain::account::AccountKind;
 use crate::domain::amount::Amount;
 use crate::domain::ids::AccountId;
 use crate::domain::journal::{Booked, Effect, Entry, chain};
+use crate::domain::reason::Reason;
 use crate::store::booking::{AccountKey, DiscrepancyRow};
 
 impl Plan<'_> {
@@ -28,17 +29,34 @@ impl Plan<'_> {
     }
 
     /// The second half: moves the balances, gives out positions, chains the hashes.
-    pub(super) fn settle_all(&mut self) -> Result<(), BalanceLimit> {
+    pub(super) fn settle_all(&mut self) -> Result<(), Unsettled> {
+        let mut short = Vec::new();
         for pending in std::mem::take(&mut self.pending) {
-            let postings = self.move_money(&pending).ok_or(BalanceLimit(pending.member))?;
+            if self.is_short(&pending) {
+                short.push((pending.member, Forced::Decline(Reason::InsufficientBalance)));
+                continue;
+            }
+            let limit = (pending.member, Forced::Hold(Reason::BalanceLimit));
+            let postings = self.move_money(&pending).ok_or_else(|| Unsettled(vec![limit]))?;
             let entry = self.entry(&pending, postings);
             self.opens_discrepancy(&entry);
             self.note_position(&entry);
             self.head.hash = chain(&self.head.hash, &entry, &pending.incoming.digest());
             self.writes.entries.push((entry, self.head.hash));
         }
+        if !short.is_empty() {
+            return Err(Unsettled(short));
+        }
         self.keep_accounts();
         Ok(())
+    }
+
+    /// Whether an order would move more than there is. Callbacks tell what has happened: they are never short.
+    fn is_short(&self, pending: &Pending<'_>) -> bool {
+        let is_limited = |key: &AccountKey| matches!(key.kind, AccountKind::Available | AccountKind::Suspense);
+        let balance = |key| self.accounts.get(key).map_or(Amount::ZERO, |(_, balance)| *balance);
+        pending.incoming.order.is_some()
+            && pending.legs.iter().any(|(debit, _, amount)| is_limited(debit) && balance(debit) < *amount)
     }
 
     fn move_money(&mut self, pending: &Pending<'_>) -> Option<Vec<Booked>> {
@@ -72,7 +90,9 @@ impl Plan<'_> {
                 customer: pending.customer,
                 currency: new.currency.clone()?,
             };
-            self.accounts.get(&key).map(|(_, balance)| *balance)
+            // Another member of the batch may know the account; what is told must not depend on that.
+            let is_moved = pending.legs.iter().any(|(debit, credit, _)| *debit == key || *credit == key);
+            self.accounts.get(&key).filter(|_| is_moved).map(|(_, balance)| *balance)
         });
         Entry {
             position: next(&mut self.head.position),

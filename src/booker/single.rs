@@ -4,7 +4,7 @@ use tracing::error;
 
 use super::desk::{Desk, Lock, receipt};
 use super::plan::{Forced, Member, Outcome};
-use super::{Incoming, Receipt, Refusal};
+use super::{Incoming, Judgement, Receipt, Refusal};
 use crate::domain::ids::CallbackId;
 use crate::store::StoreError;
 use crate::store::booking::{Standing, State};
@@ -18,7 +18,7 @@ impl Desk {
         for incoming in bodies {
             let member = self.member(incoming);
             let outcome = self.alone(member).await;
-            let is_gone = outcome.is_err();
+            let is_gone = matches!(outcome, Err(Refusal::Unavailable));
             receipts.push(outcome.map(|outcome| receipt(&outcome)));
             if is_gone {
                 break;
@@ -40,6 +40,10 @@ impl Desk {
             }
         };
         self.roll_back().await;
+        if member.incoming.order.is_some() {
+            error!(error = refused, "The database refuses an order; nothing of it is kept");
+            return Err(Refusal::Refused);
+        }
         let failed = Member { forced: Some(Forced::Fail), ..member };
         match self.transact(&failed, Some(&refused)).await {
             Ok(outcome) => {
@@ -75,9 +79,10 @@ impl Desk {
         &mut self,
         stored: &[(CallbackId, Incoming)],
         dry_run: bool,
+        judgement: Option<Judgement>,
     ) -> Result<Vec<Outcome>, Refusal> {
         if dry_run {
-            let outcome = self.rehearse(stored).await;
+            let outcome = self.rehearse(stored, judgement).await;
             self.roll_back().await;
             return outcome.map_err(|error| match error {
                 StoreError::Refused(_) => Refusal::Refused,
@@ -96,13 +101,17 @@ impl Desk {
                     return Err(Refusal::Unavailable);
                 }
             };
-            let member = Member { standing, ..self.member(incoming) };
+            let member = judged(Member { standing, ..self.member(incoming) }, judgement);
             outcomes.push(self.alone(member).await?);
         }
         Ok(outcomes)
     }
 
-    async fn rehearse(&mut self, stored: &[(CallbackId, Incoming)]) -> Result<Vec<Outcome>, StoreError> {
+    async fn rehearse(
+        &mut self,
+        stored: &[(CallbackId, Incoming)],
+        judgement: Option<Judgement>,
+    ) -> Result<Vec<Outcome>, StoreError> {
         self.begin().await?;
         let ids: Vec<_> = stored.iter().map(|(id, _)| *id).collect();
         let standing = self.connection()?.standing(&ids).await?;
@@ -113,6 +122,7 @@ impl Desk {
                 ..self.member(incoming)
             })
             .filter(|member| member.standing.is_some())
+            .map(|member| judged(member, judgement))
             .collect();
         self.book_locked(&members).await
     }
@@ -128,6 +138,15 @@ impl Desk {
         let outcomes = self.book(Lock::Locked, members).await?;
         outcomes.ok_or_else(|| StoreError::Corrupt("the head moved under its lock".into()))
     }
+}
+
+fn judged(mut member: Member<'_>, judgement: Option<Judgement>) -> Member<'_> {
+    match judgement {
+        Some(Judgement::BookAnyway(reason)) => member.policy.waived = Some(reason),
+        Some(Judgement::Dismiss) => member.forced = Some(Forced::Dismiss),
+        None => {}
+    }
+    member
 }
 
 /// 2 s, 4 s, 8 s … up to an hour.

@@ -186,6 +186,7 @@ async fn run_replay(settings: &Settings, db: &Db, batch: Batch, output: Output) 
         queue: settings.limits.queue,
         batch: settings.limits.batch,
         metrics: Arc::new(Metrics::default()),
+        keyring: Arc::new(super::ledger::keyring(settings, db).await?),
         clock: now_us,
     });
     // The desk ends with its last handle: when all is decided.

@@ -72,7 +72,7 @@ async fn balances(db: &Db, args: Balances) -> anyhow::Result<u8> {
 }
 
 /// The keys of the settings, by the numbers that the database knows their merchants by.
-async fn keyring(settings: &Settings, db: &Db) -> anyhow::Result<Keyring> {
+pub(super) async fn keyring(settings: &Settings, db: &Db) -> anyhow::Result<Keyring> {
     let names = merchants::all(db).await?;
     let keys = settings.merchants.iter().filter_map(|merchant| {
         let (id, _) = names.0.iter().find(|(_, name)| **name == merchant.name)?;

@@ -154,6 +154,7 @@ fn merchant(reader: &mut Reader<'_>, name: &str) -> Merchant {
             credit: reader.choice(&of("credit"), &credits, Credit::Gross),
             unknown_customer: reader.choice(&of("unknown_customer"), &unknowns, UnknownCustomer::Suspense),
             risk_limit: risk_limit(reader, &of("risk_limit")),
+            waived: None,
         },
         name: name.to_owned(),
     }

@@ -1,10 +1,13 @@
 //! The kinds of account and the posting: one debit, one credit, one positive amount, one currency.
 //! An unbalanced posting cannot be written down, so an unbalanced transfer cannot either.
 
+use serde::{Deserialize, Serialize};
+
 use super::amount::Amount;
 
 /// What an account is for. The number is what the database stores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(i16)]
 pub enum AccountKind {
     /// What AlphaPo holds for us.

@@ -4,6 +4,53 @@ use super::amount::Amount;
 use super::payment::Family;
 use super::reason::Reason;
 
+/// How a body came to us. The number is what the database stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Sent and signed by the processor.
+    Callback,
+    /// The processor's answer when we asked.
+    Reconcile,
+    /// Asked for by us.
+    Order,
+}
+
+impl Origin {
+    pub const ALL: [Self; 3] = [Self::Callback, Self::Reconcile, Self::Order];
+
+    /// The number the database stores.
+    pub const fn code(self) -> i16 {
+        match self {
+            Self::Callback => 0,
+            Self::Reconcile => 1,
+            Self::Order => 2,
+        }
+    }
+
+    /// The word used outside.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Callback => "callback",
+            Self::Reconcile => "reconcile",
+            Self::Order => "order",
+        }
+    }
+
+    /// What a seal is made over before the body. A callback's body starts with `{`: neither passes for the other.
+    pub const fn domain(self) -> &'static [u8] {
+        match self {
+            Self::Callback => b"",
+            Self::Reconcile => b"tallyhook reconcile\n",
+            Self::Order => b"tallyhook order\n",
+        }
+    }
+
+    /// The origin a stored number names.
+    pub fn from_code(code: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|origin| origin.code() == code)
+    }
+}
+
 /// What one signed body says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Callback {

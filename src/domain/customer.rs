@@ -1,11 +1,14 @@
 //! Whose money it is. A customer has references of two kinds, each pointing at exactly one customer per merchant.
 
+use serde::{Deserialize, Serialize};
+
 use super::callback::Head;
 use super::ids::CustomerId;
 use super::payment::Family;
 
 /// The two kinds of reference. The number is what the database stores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ReferenceKind {
     EndUserReference,
     ForeignId,

@@ -9,56 +9,10 @@ use super::callback::{Callback, Money, Part, Terms};
 use super::customer::Owner;
 use super::event::EventType;
 use super::journal::Effect;
+use super::order::Own;
 use super::payment::{Family, Payment, Phase, Status, phase};
+pub use super::policy::{Credit, Policy, UnknownCustomer};
 use super::reason::Reason;
-
-/// What a merchant chose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    pub credit: Credit,
-    pub unknown_customer: UnknownCustomer,
-    /// Deposits with a higher risk score go to suspense.
-    pub risk_limit: Option<Amount>,
-}
-
-impl Policy {
-    /// The number kept with each decision, so that `ledger verify` can decide again.
-    pub const fn code(self) -> i16 {
-        match (self.credit, self.unknown_customer) {
-            (Credit::Gross, UnknownCustomer::Open) => 0,
-            (Credit::Net, UnknownCustomer::Open) => 1,
-            (Credit::Gross, UnknownCustomer::Suspense) => 2,
-            (Credit::Net, UnknownCustomer::Suspense) => 3,
-        }
-    }
-
-    /// The policy a stored number names. The risk limit is not kept: where it decided, the reason tells.
-    pub const fn from_code(code: i16) -> Self {
-        Self {
-            credit: if code == 1 || code == 3 { Credit::Net } else { Credit::Gross },
-            unknown_customer: if code >= 2 { UnknownCustomer::Suspense } else { UnknownCustomer::Open },
-            risk_limit: None,
-        }
-    }
-}
-
-/// Who bears the processor's fees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Credit {
-    /// The merchant: the customer is credited what they sent.
-    Gross,
-    /// The customer.
-    Net,
-}
-
-/// What a first payment of an unknown customer does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownCustomer {
-    /// Opens the customer: the reference was chosen by the merchant's own system and is signed.
-    Open,
-    /// Goes to suspense.
-    Suspense,
-}
 
 /// What is known beside the callback.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +22,8 @@ pub struct Known<'a> {
     pub policy: Policy,
     /// Another payment with the same txid, address and amount is booked.
     pub has_twin: bool,
+    /// The request that a withdrawal's callback answers, if it was made through us.
+    pub own: Option<&'a Own>,
 }
 
 /// The answer to a callback.
@@ -126,7 +82,7 @@ pub fn decide(callback: &Callback, known: &Known<'_>) -> Decision {
     match phase(family, status) {
         Phase::Unknown => Decision::Hold(unknown_status(family)),
         Phase::InProgress => in_progress(family, status, terms, known.payment),
-        Phase::Closed => closed(family, status, terms, known.payment),
+        Phase::Closed => closed(family, status, terms, known),
         Phase::Confirmed => confirmed(family, status, terms, callback, known),
     }
 }
@@ -153,12 +109,24 @@ fn in_progress(family: Family, status: Status, terms: &Terms, payment: Option<&P
     }
 }
 
-fn closed(family: Family, status: Status, terms: &Terms, payment: Option<&Payment>) -> Decision {
-    match payment {
+fn closed(family: Family, status: Status, terms: &Terms, known: &Known<'_>) -> Decision {
+    match known.payment {
         Some(payment) if payment.status == status => Decision::Ignore(Reason::Repeat),
         Some(payment) if is_final(family, payment.status) => Decision::Hold(Reason::ContradictsFinal),
-        Some(_) | None => Decision::Apply(Applied { status, facts: None, entry: told(family, Phase::Closed, terms) }),
+        Some(_) | None => {
+            let entry = match known.own {
+                Some(own) if is_anothers(own, known) => return Decision::Hold(Reason::PossibleDuplicate),
+                Some(own) if !own.is_failed => Some(own.given_back(Effect::Closed)),
+                Some(_) | None => told(family, Phase::Closed, terms),
+            };
+            Decision::Apply(Applied { status, facts: None, entry })
+        }
     }
+}
+
+/// Whether another payment already answered the request.
+fn is_anothers(own: &Own, known: &Known<'_>) -> bool {
+    own.payment.is_some() && own.payment != known.payment.map(|payment| payment.id)
 }
 
 /// The entry of a step that moves no money. Some have none: no type of event speaks of them.
@@ -190,7 +158,7 @@ fn confirmed(family: Family, status: Status, terms: &Terms, callback: &Callback,
         let is_same = payment.status == status && payment.facts == Some(facts);
         return if is_same { Decision::Ignore(Reason::Repeat) } else { Decision::Hold(Reason::ContradictsFinal) };
     }
-    if !terms.error.is_empty() {
+    if !terms.error.is_empty() && known.policy.holds(Reason::ConfirmedWithError) {
         return Decision::Hold(Reason::ConfirmedWithError);
     }
     let entry = match family {
@@ -250,7 +218,7 @@ fn deposit(terms: &Terms, callback: &Callback, known: &Known<'_>) -> Result<NewE
         Some(net) => net,
         None => less_fees(&gross, &fees)?,
     };
-    if known.has_twin {
+    if known.has_twin && known.policy.holds(Reason::PossibleDuplicate) {
         return Err(Reason::PossibleDuplicate);
     }
     let suspended = suspicion(terms, callback, known.policy).or_else(|| ownerless(known));
@@ -258,7 +226,8 @@ fn deposit(terms: &Terms, callback: &Callback, known: &Known<'_>) -> Result<NewE
 }
 
 fn invoice(terms: &Terms, known: &Known<'_>) -> Result<NewEntry, Reason> {
-    if terms.remaining.is_some_and(|remaining| !remaining.is_zero()) {
+    let is_short = terms.remaining.is_some_and(|remaining| !remaining.is_zero());
+    if is_short && known.policy.holds(Reason::InvoiceRemaining) {
         return Err(Reason::InvoiceRemaining);
     }
     let gross = credited(terms)?;
@@ -366,6 +335,7 @@ fn withdrawal(terms: &Terms, known: &Known<'_>) -> Result<NewEntry, Reason> {
     let fees = fees_by_currency(terms)?;
     let fee = fees.iter().find(|fee| fee.currency == debited.currency).map_or(Amount::ZERO, |fee| fee.amount);
     let paid = Posting::new(AccountKind::Available, AccountKind::Processor, &debited.currency, debited.amount);
+    let paid = known.own.map_or(Ok(paid.clone().into_iter().collect()), |own| set_aside(own, &debited, paid, known))?;
     Ok(NewEntry {
         event: EventType::WithdrawalSettled,
         effect: Effect::Settled,
@@ -375,6 +345,28 @@ fn withdrawal(terms: &Terms, known: &Known<'_>) -> Result<NewEntry, Reason> {
         postings: paid.into_iter().chain(fees.iter().filter_map(charged)).collect(),
         suspended: None,
     })
+}
+
+/// The postings of a withdrawal that was requested through us.
+fn set_aside(own: &Own, debited: &Money, paid: Option<Posting>, known: &Known<'_>) -> Result<Vec<Posting>, Reason> {
+    if is_anothers(own, known) {
+        return Err(Reason::PossibleDuplicate);
+    }
+    if own.is_failed || own.is_settled {
+        return Err(Reason::ContradictsFinal);
+    }
+    if own.customer.is_none() {
+        return Ok(paid.into_iter().collect());
+    }
+    let posting = |debit, credit| Posting::new(debit, credit, &own.currency, own.amount);
+    if own.currency == debited.currency && own.amount == debited.amount {
+        return Ok(posting(AccountKind::Held, AccountKind::Processor).into_iter().collect());
+    }
+    if known.policy.holds(Reason::ContradictsRequest) {
+        return Err(Reason::ContradictsRequest);
+    }
+    let back = posting(AccountKind::Held, AccountKind::Available);
+    Ok(back.into_iter().chain(paid).collect())
 }
 
 fn exchange(terms: &Terms) -> Result<NewEntry, Reason> {

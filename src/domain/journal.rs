@@ -50,6 +50,12 @@ effects! {
     Held = 32, "held";
     /// A callback that waited was booked after all.
     Released = 33, "released";
+    /// A withdrawal was asked for, and its money set aside.
+    Requested = 34, "requested";
+    /// A withdrawal was refused before it began, and its money given back.
+    Refunded = 35, "refunded";
+    /// An operator moved money by hand.
+    Corrected = 36, "corrected";
 }
 
 impl Effect {
@@ -85,7 +91,7 @@ pub struct Entry {
     pub position: i64,
     pub event: EventType,
     pub merchant: MerchantId,
-    /// The payment or callback that `effect` happened to.
+    /// The payment, callback, withdrawal or order that `effect` happened to.
     pub subject: i64,
     pub effect: Effect,
     pub callback: CallbackId,

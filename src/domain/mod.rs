@@ -9,5 +9,7 @@ pub mod decide;
 pub mod event;
 pub mod ids;
 pub mod journal;
+pub mod order;
 pub mod payment;
+pub mod policy;
 pub mod reason;

@@ -31,6 +31,8 @@ reasons! {
     Repeat = 1, "repeat";
     /// Not final, but a final one is already booked.
     Stale = 2, "stale";
+    /// It was held, and an operator decided that it books nothing.
+    Dismissed = 3, "dismissed";
 
     // Held: nothing booked, an operator decides.
     /// Not JSON we can read exactly: broken, duplicate keys, too deep, an amount that does not fit.
@@ -61,6 +63,8 @@ reasons! {
     LegacyFutures = 32, "legacy_futures";
     /// A balance would reach 10^20.
     BalanceLimit = 33, "balance_limit";
+    /// A withdrawal of another amount or currency than was requested through us.
+    ContradictsRequest = 34, "contradicts_request";
 
     // Booked, but to suspense.
     /// The references belong to two different customers.
@@ -77,9 +81,27 @@ reasons! {
     // Failed: the worker tries again.
     /// The database refused this callback; the error is kept beside it.
     BookingFailed = 80, "booking_failed";
+
+    // Declined: an order that changed nothing, not even a row.
+    /// The customer does not have as much.
+    InsufficientBalance = 100, "insufficient_balance";
+    /// There is a withdrawal of that name already.
+    ForeignIdTaken = 101, "foreign_id_taken";
+    /// What was to be settled is settled already, or is nothing that this can settle.
+    NotOpen = 102, "not_open";
+    /// There is no such thing.
+    NotFound = 103, "not_found";
 }
 
 impl Reason {
+    /// Whether an operator may book what this reason holds. The others say that nothing can be booked as it stands.
+    pub const fn can_be_waived(self) -> bool {
+        matches!(
+            self,
+            Self::ConfirmedWithError | Self::PossibleDuplicate | Self::InvoiceRemaining | Self::ContradictsRequest
+        )
+    }
+
     /// The reason a stored number names.
     pub fn from_code(code: i16) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.code() == code)

@@ -9,6 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha512;
 
+use crate::domain::callback::Origin;
 use crate::domain::ids::MerchantId;
 
 pub use super::cause::{Cause, likely_cause};
@@ -150,6 +151,24 @@ impl Keyring {
         let Ok(signature) = <&[u8; 64]>::try_from(signature) else { return false };
         let states = self.members.iter().filter(|member| member.merchant == merchant).flat_map(|member| &member.states);
         states.into_iter().any(|state| fits(state, signature, body))
+    }
+
+    /// Our own proof of a body that the processor did not sign: what it answered, or what we ordered. The origin is part
+    /// of what is proven, so that no seal passes for a callback's signature, nor the other way round.
+    pub fn seal(&self, merchant: MerchantId, origin: Origin, body: &[u8]) -> Option<[u8; 64]> {
+        let member = self.members.iter().find(|member| member.merchant == merchant)?;
+        let state = member.states.first()?.clone().chain_update(origin.domain()).chain_update(body);
+        Some(state.finalize().into_bytes().into())
+    }
+
+    /// Whether a stored body is proven: signed by the processor, or sealed by us.
+    pub fn proves(&self, merchant: MerchantId, origin: Origin, proof: &[u8], body: &[u8]) -> bool {
+        if origin == Origin::Callback {
+            return self.signed_by(merchant, proof, body);
+        }
+        let Ok(proof) = <&[u8; 64]>::try_from(proof) else { return false };
+        let states = self.members.iter().filter(|member| member.merchant == merchant).flat_map(|member| &member.states);
+        states.into_iter().any(|state| fits(&state.clone().chain_update(origin.domain()), proof, body))
     }
 
     pub(super) fn find(&self, key: &[u8]) -> Option<&Member> {

@@ -5,6 +5,7 @@ use sqlx::Connection as _;
 use super::booking::{State, sqlite::durable};
 use super::{Db, Kind, StoreError};
 use crate::domain::amount::Amount;
+use crate::domain::callback::Origin;
 use crate::domain::event::EventType;
 use crate::domain::ids::{AccountId, CallbackId, CustomerId, MerchantId, PaymentId};
 use crate::domain::journal::{Booked, Effect, Entry};
@@ -15,6 +16,7 @@ use crate::domain::reason::Reason;
 pub struct Stored {
     pub id: i64,
     pub merchant: MerchantId,
+    pub origin: Origin,
     pub state: State,
     pub reason: Option<Reason>,
     pub policy: i16,
@@ -72,6 +74,7 @@ type CallbackRow = (
     Option<String>,
     Option<String>,
     Option<String>,
+    i16,
 );
 type JournalRow = (
     i64,
@@ -164,7 +167,7 @@ impl Snapshot {
             self,
             CallbackRow,
             "SELECT id, merchant_id, state, reason, policy, entries, position, turn, payment_id, digest, signature,
-                body, ext_id, foreign_id, end_user_reference FROM callbacks WHERE id > $1 ORDER BY id LIMIT $2",
+                body, ext_id, foreign_id, end_user_reference, origin FROM callbacks WHERE id > $1 ORDER BY id LIMIT $2",
             after,
             limit
         );
@@ -215,6 +218,7 @@ fn stored(row: CallbackRow) -> Result<Stored, StoreError> {
     Ok(Stored {
         id,
         merchant: MerchantId(merchant),
+        origin: Origin::from_code(row.15).ok_or_else(|| corrupt("its origin"))?,
         state: State::from_code(state).ok_or_else(|| corrupt("its state"))?,
         reason: reason.map(|code| Reason::from_code(code).ok_or_else(|| corrupt("its reason"))).transpose()?,
         policy,

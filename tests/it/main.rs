@@ -16,6 +16,7 @@ mod faults;
 mod hostile;
 mod kill;
 mod limits;
+mod orders;
 mod outage;
 mod pika;
 mod printing;

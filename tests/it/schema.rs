@@ -49,6 +49,7 @@ async fn the_entities_are_what_the_migrations_make() {
         fits(orm, entity::payment::Entity).await;
         fits(orm, entity::posting::Entity).await;
         fits(orm, entity::redelivery::Entity).await;
+        fits(orm, entity::withdrawal::Entity).await;
     }
 }
 

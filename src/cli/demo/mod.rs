@@ -79,7 +79,12 @@ fn settings(sources: &Sources, folder: &Folder) -> anyhow::Result<(Settings, Vec
         key: random_secret(),
         secret: SecretString::from(random_secret()),
         previous_secret: None,
-        policy: Policy { credit: Credit::Gross, unknown_customer: UnknownCustomer::Open, risk_limit: None },
+        policy: Policy {
+            credit: Credit::Gross,
+            unknown_customer: UnknownCustomer::Open,
+            risk_limit: None,
+            waived: None,
+        },
     }];
     let token = Token { name: "demo".to_owned(), secret: SecretString::from(random_secret()), role: Role::Operator };
     Ok((settings, vec![token]))

@@ -1,6 +1,7 @@
 //! The statements of the booking transaction, the same questions on both databases. Multi-row and written by hand:
 //! a batch costs the same handful of statements whatever its size. Only the booker calls this.
 
+pub mod own;
 mod postgres;
 mod postgres_batch;
 pub mod sqlite;
@@ -11,7 +12,7 @@ use sqlx::Connection as _;
 use super::{Kind, StoreError};
 use crate::domain::account::AccountKind;
 use crate::domain::amount::Amount;
-use crate::domain::callback::Head as CallbackHead;
+use crate::domain::callback::{Head as CallbackHead, Origin};
 use crate::domain::customer::ReferenceKind;
 use crate::domain::ids::{AccountId, CallbackId, CustomerId, MerchantId, PaymentId};
 use crate::domain::journal::{Booked, Entry};
@@ -117,6 +118,7 @@ pub struct Arrival<'a> {
     pub merchant: MerchantId,
     pub locality: i64,
     pub digest: &'a [u8; 32],
+    pub origin: Origin,
     pub signature: &'a [u8; 64],
     pub head: &'a CallbackHead,
     pub headers: &'a str,
@@ -179,13 +181,19 @@ pub struct Writes<'a> {
     pub released: Vec<CallbackId>,
     /// The journal's position before this batch: what it opens itself stays open.
     pub released_before: i64,
+    pub new_withdrawals: Vec<own::NewWithdrawal<'a>>,
+    pub turns: Vec<own::Turn>,
+    /// Payments that got their customer after they were booked.
+    pub owned: Vec<own::Owned>,
+    /// Discrepancies that an order settles, and how.
+    pub resolved: Vec<(i64, &'static str)>,
     pub now_us: i64,
 }
 
 impl Writes<'_> {
     /// Only repeats: the head stays where it is.
     const fn decides_nothing(&self) -> bool {
-        self.arrivals.is_empty() && self.verdicts.is_empty()
+        self.arrivals.is_empty() && self.verdicts.is_empty() && self.references.is_empty()
     }
 
     /// Rows that most batches have none of: they take statements of their own.
@@ -195,7 +203,12 @@ impl Writes<'_> {
             && self.references.is_empty()
             && self.new_accounts.is_empty()
             && self.discrepancies.is_empty()
-            && self.released.is_empty())
+            && self.released.is_empty()
+            && !self.has_orders())
+    }
+
+    const fn has_orders(&self) -> bool {
+        !(self.new_withdrawals.is_empty() && self.turns.is_empty() && self.owned.is_empty() && self.resolved.is_empty())
     }
 }
 

@@ -214,6 +214,9 @@ async fn write_rare(connection: &mut PgConnection, writes: &Writes<'_>) -> Resul
         .execute(&mut *connection)
         .await?;
     }
+    if writes.has_orders() {
+        super::own::write_postgres(connection, writes).await?;
+    }
     write_discrepancies(connection, writes).await
 }
 

@@ -11,11 +11,11 @@ const WRITE_BATCH: &str = "WITH head AS (
     arrived AS (
         INSERT INTO callbacks (id, merchant_id, family, state, reason, policy, entries, locality, turn, position,
             payment_id, customer_id, received_us, decided_us, digest, signature, type, status, ext_id, foreign_id,
-            end_user_reference, address, txids, detail, headers, body)
+            end_user_reference, address, txids, detail, headers, body, origin)
         SELECT * FROM unnest($2::int8[], $3::int2[], $4::int2[], $5::int2[], $6::int2[], $7::int2[], $8::int2[], $9::int8[],
             $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::int8[], $16::bytea[],
             $17::bytea[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[],
-            $24::text[], $25::text[], $26::text[], $27::bytea[]
+            $24::text[], $25::text[], $26::text[], $27::bytea[], $75::int2[]
         ) WHERE EXISTS (SELECT FROM head)),
     opened AS (
         INSERT INTO payments (id, merchant_id, family, status, facts, fingerprint, customer_id, ext_id)
@@ -140,6 +140,7 @@ pub(super) async fn write_batch(
         .bind(column!(paid, row => row.customer.map(|id| id.0)))
         .bind(column!(writes.redeliveries, id => id.0))
         .bind(writes.now_us)
+        .bind(column!(arrivals, (a, _) => a.origin.code()))
         .execute(connection)
         .await?;
     Ok(written.rows_affected() == 1)

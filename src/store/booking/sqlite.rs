@@ -215,7 +215,7 @@ pub(super) async fn insert<T>(
 async fn write_arrivals(connection: &mut SqliteConnection, writes: &Writes<'_>) -> Result<(), StoreError> {
     let into = "callbacks (id, merchant_id, family, state, reason, policy, entries, locality, turn, position,
         payment_id, customer_id, received_us, decided_us, digest, signature, type, status, ext_id, foreign_id,
-        end_user_reference, address, txids, detail, headers, body)";
+        end_user_reference, address, txids, detail, headers, body, origin)";
     insert(
         connection,
         into,
@@ -230,7 +230,7 @@ async fn write_arrivals(connection: &mut SqliteConnection, writes: &Writes<'_>) 
             row.push_bind(a.head.kind.clone()).push_bind(a.head.status.clone()).push_bind(a.head.payment_id.clone());
             row.push_bind(a.head.foreign_id.clone()).push_bind(a.head.end_user_reference.clone());
             row.push_bind(a.head.address.clone()).push_bind(super::join_txids(a.head)).push_bind(v.detail.clone());
-            row.push_bind(a.headers.to_owned()).push_bind(a.body.to_vec());
+            row.push_bind(a.headers.to_owned()).push_bind(a.body.to_vec()).push_bind(a.origin.code());
         },
         "",
     )

@@ -53,6 +53,9 @@ pub(super) async fn write_rare(connection: &mut SqliteConnection, writes: &Write
         "ON CONFLICT (callback_id) DO UPDATE SET count = redeliveries.count + 1, last_us = excluded.last_us",
     )
     .await?;
+    if writes.has_orders() {
+        super::own::write_sqlite(connection, writes).await?;
+    }
     write_discrepancies(connection, writes).await
 }
 

@@ -203,7 +203,16 @@ fn transfer(
     let family = Family::from_code(row.family).ok_or_else(|| corrupt(row.id, "an unknown family"))?;
     Ok(Transfer {
         position: entry.position,
-        key: EffectKey::OfPayment { family, payment_id: row.ext_id.clone().unwrap_or_default(), effect },
+        key: match effect {
+            Effect::Held | Effect::Released | Effect::Requested | Effect::Refunded | Effect::Corrected => {
+                let digest = row.digest.as_slice().try_into();
+                let digest = digest.map_err(|_length| corrupt(row.id, "a digest that is not 32 bytes"))?;
+                EffectKey::OfCallback { digest, effect }
+            }
+            Effect::Pending | Effect::Credited | Effect::Settled | Effect::Closed | Effect::Suspended => {
+                EffectKey::OfPayment { family, payment_id: row.ext_id.clone().unwrap_or_default(), effect }
+            }
+        },
         event: event.ok_or_else(|| corrupt(row.id, "an unknown event"))?.word(),
         reason: reason(row.id, entry.reason)?,
         currency: entry.currency,

@@ -19,6 +19,7 @@ pub use detail::{Detail, Discrepancy, Failure, Transfer, TransferPosting, get};
 
 use super::booking::State;
 use super::{Db, Kind, StoreError, merchants, timeline};
+use crate::domain::callback::Origin;
 use crate::domain::ids::{CallbackId, MerchantId};
 use crate::domain::reason::Reason;
 use entity::callback::{Column, Entity};
@@ -252,7 +253,9 @@ fn select(filter: &Filter) -> Select<Entity> {
     }
     let merchant = filter.merchant.map(|id| Column::MerchantId.eq(id.0));
     let since = filter.since_us.map(|since_us| Column::ReceivedUs.gte(since_us));
-    query.filter(Condition::all().add_option(merchant).add_option(since))
+    // Orders are ours, and have lists of their own.
+    let ours = Column::Origin.ne(Origin::Order.code());
+    query.filter(Condition::all().add(ours).add_option(merchant).add_option(since))
 }
 
 /// Whether an index leads to what is meant, or most rows are.

@@ -1,0 +1,322 @@
+//! What we ask of our own ledger: withdrawals before they are sent, and what operators decide. An order is written down
+//! as a body of its own, sealed and booked like a callback, so that the journal, the events and the audit know one path.
+
+use serde::{Deserialize, Serialize};
+
+use super::account::{AccountKind, Posting};
+use super::amount::Amount;
+use super::callback::{Callback, Head, Terms};
+use super::customer::ReferenceKind;
+use super::decide::NewEntry;
+use super::event::EventType;
+use super::ids::{CustomerId, PaymentId};
+use super::journal::Effect;
+use super::payment::{Family, Payment};
+use super::reason::Reason;
+
+/// A customer by one of their references.
+pub type Reference = (ReferenceKind, String);
+
+/// What is asked. The JSON of it is the order's body: the same order is the same bytes, and happens once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "snake_case")]
+pub enum Order {
+    /// A customer is known from now on. Moves nothing, and is not kept as a row.
+    Customer { references: Vec<Reference> },
+    /// Money is set aside before the processor is asked to send it.
+    Withdrawal(Withdrawal),
+    /// The processor refused a withdrawal for certain: the money comes back.
+    Refund { foreign_id: String, error: String },
+    /// Money in suspense is this customer's.
+    Assign { discrepancy: i64, customer: Reference, payment: Told, note: String, by: String },
+    /// One posting by hand. `key` tells two equal corrections apart.
+    Correct(Correction),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawal {
+    /// The merchant's own name of the request: the processor's key against sending twice.
+    pub foreign_id: String,
+    /// `None`: the merchant named nobody, and nothing is set aside.
+    pub customer: Option<Reference>,
+    pub currency: String,
+    #[serde(with = "exact")]
+    pub amount: Amount,
+    pub currency_to: Option<String>,
+    pub address: String,
+    pub tag: Option<String>,
+    pub api: Api,
+    /// Of the bytes that will be sent.
+    pub request_sha256: String,
+    /// The bytes themselves stand in the withdrawal's row.
+    #[serde(skip)]
+    pub request: Vec<u8>,
+}
+
+/// Through which door a withdrawal was asked for. The number is what the database stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Api {
+    DropIn,
+    Gateway,
+    Admin,
+}
+
+impl Api {
+    pub const ALL: [Self; 3] = [Self::DropIn, Self::Gateway, Self::Admin];
+
+    pub const fn code(self) -> i16 {
+        match self {
+            Self::DropIn => 1,
+            Self::Gateway => 2,
+            Self::Admin => 3,
+        }
+    }
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::DropIn => "drop_in",
+            Self::Gateway => "gateway",
+            Self::Admin => "admin",
+        }
+    }
+
+    pub fn from_code(code: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|api| api.code() == code)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Correction {
+    pub key: String,
+    pub debit: AccountKind,
+    pub credit: AccountKind,
+    pub customer: Option<Reference>,
+    pub currency: String,
+    #[serde(with = "exact")]
+    pub amount: Amount,
+    /// The discrepancy that it settles.
+    pub discrepancy: Option<i64>,
+    pub note: String,
+    pub by: String,
+}
+
+/// What the callback of a suspended payment told, so that the credited event tells it too.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Told {
+    pub kind: Option<String>,
+    pub status: Option<String>,
+    pub payment_id: Option<String>,
+    pub address: Option<String>,
+    pub txids: Vec<String>,
+}
+
+impl Order {
+    /// The bytes that are kept, sealed and hashed.
+    pub fn body(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings and numbers always serialise")
+    }
+
+    /// The inverse of [`Order::body`], but for the bytes to be sent.
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice(body).ok()
+    }
+
+    /// The customer that the order names.
+    pub fn customer(&self) -> Option<&Reference> {
+        match self {
+            Self::Customer { .. } | Self::Refund { .. } => None,
+            Self::Withdrawal(withdrawal) => withdrawal.customer.as_ref(),
+            Self::Assign { customer, .. } => Some(customer),
+            Self::Correct(correction) => correction.customer.as_ref(),
+        }
+    }
+
+    /// Who and what, in the words of a callback: this is what events and lists show.
+    pub fn told(&self) -> Callback {
+        let mut head = match self {
+            Self::Customer { .. } => Head::default(),
+            Self::Withdrawal(withdrawal) => Head {
+                kind: Some("withdrawal".to_owned()),
+                status: Some("requested".to_owned()),
+                foreign_id: Some(withdrawal.foreign_id.clone()),
+                address: Some(withdrawal.address.clone()),
+                ..Head::default()
+            },
+            Self::Refund { foreign_id, .. } => Head {
+                kind: Some("withdrawal".to_owned()),
+                status: Some("refused".to_owned()),
+                foreign_id: Some(foreign_id.clone()),
+                ..Head::default()
+            },
+            Self::Assign { payment, .. } => Head {
+                kind: payment.kind.clone(),
+                status: payment.status.clone(),
+                payment_id: payment.payment_id.clone(),
+                address: payment.address.clone(),
+                txids: payment.txids.clone(),
+                ..Head::default()
+            },
+            Self::Correct(_) => Head { kind: Some("correction".to_owned()), ..Head::default() },
+        };
+        match self.customer() {
+            Some((ReferenceKind::EndUserReference, value)) => head.end_user_reference = Some(value.clone()),
+            // Only deposits tell a customer by `foreign_id`.
+            Some((ReferenceKind::ForeignId, value)) if head.family() == Family::Deposit => {
+                head.foreign_id = Some(value.clone());
+            }
+            Some((ReferenceKind::ForeignId, _)) | None => {}
+        }
+        Callback { head, terms: Ok(Terms::default()) }
+    }
+}
+
+/// A withdrawal that was requested through us, as it stands when something is decided about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    pub id: i64,
+    /// Whose money is set aside.
+    pub customer: Option<CustomerId>,
+    pub currency: String,
+    pub amount: Amount,
+    pub is_settled: bool,
+    pub is_failed: bool,
+    /// The payment whose callbacks spoke of it.
+    pub payment: Option<PaymentId>,
+}
+
+/// Money in suspense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspended {
+    pub currency: String,
+    /// What stands in suspense: what the postings moved there.
+    pub amount: Amount,
+    pub fee: Option<Amount>,
+    pub is_open: bool,
+}
+
+/// What is known beside an order.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'a> {
+    pub customer: Option<CustomerId>,
+    pub own: Option<&'a Own>,
+    pub suspended: Option<&'a Suspended>,
+    pub payment: Option<&'a Payment>,
+}
+
+/// What an order does, or why it is declined. Whether the balance suffices shows when the money moves.
+pub fn obey(order: &Order, known: &Surroundings<'_>) -> Result<NewEntry, Reason> {
+    if order.customer().is_some() && known.customer.is_none() {
+        return Err(Reason::UnknownCustomer);
+    }
+    match order {
+        Order::Customer { .. } => Err(Reason::NotOpen),
+        Order::Withdrawal(withdrawal) => request(withdrawal, known),
+        Order::Refund { .. } => refund(known),
+        Order::Assign { payment, .. } => assign(payment, known),
+        Order::Correct(correction) => correct(correction, known),
+    }
+}
+
+fn request(withdrawal: &Withdrawal, known: &Surroundings<'_>) -> Result<NewEntry, Reason> {
+    if known.own.is_some() {
+        return Err(Reason::ForeignIdTaken);
+    }
+    if !withdrawal.amount.is_positive() {
+        return Err(Reason::AmountOutOfRange);
+    }
+    let held = Posting::new(AccountKind::Available, AccountKind::Held, &withdrawal.currency, withdrawal.amount);
+    Ok(NewEntry {
+        event: EventType::WithdrawalRequested,
+        effect: Effect::Requested,
+        currency: Some(withdrawal.currency.clone()),
+        amount: Some(withdrawal.amount),
+        fee: None,
+        postings: held.filter(|_| known.customer.is_some()).into_iter().collect(),
+        suspended: None,
+    })
+}
+
+fn refund(known: &Surroundings<'_>) -> Result<NewEntry, Reason> {
+    let own = known.own.ok_or(Reason::NotFound)?;
+    if own.is_settled || own.is_failed || own.payment.is_some() {
+        return Err(Reason::NotOpen);
+    }
+    Ok(own.given_back(Effect::Refunded))
+}
+
+impl Own {
+    /// The entry by which the money that was set aside is the customer's again.
+    pub fn given_back(&self, effect: Effect) -> NewEntry {
+        let back = Posting::new(AccountKind::Held, AccountKind::Available, &self.currency, self.amount);
+        NewEntry {
+            event: EventType::WithdrawalFailed,
+            effect,
+            currency: Some(self.currency.clone()),
+            amount: Some(self.amount),
+            fee: None,
+            postings: back.filter(|_| self.customer.is_some()).into_iter().collect(),
+            suspended: None,
+        }
+    }
+}
+
+fn assign(payment: &Told, known: &Surroundings<'_>) -> Result<NewEntry, Reason> {
+    let suspended = known.suspended.ok_or(Reason::NotFound)?;
+    if !suspended.is_open || known.payment.is_none() {
+        return Err(Reason::NotOpen);
+    }
+    let family = payment.kind.as_deref().map_or(Family::Other, Family::of);
+    let event = if family == Family::Invoice { EventType::InvoiceCredited } else { EventType::DepositCredited };
+    let moved = Posting::new(AccountKind::Suspense, AccountKind::Available, &suspended.currency, suspended.amount);
+    Ok(NewEntry {
+        event,
+        effect: Effect::Credited,
+        currency: Some(suspended.currency.clone()),
+        amount: Some(suspended.amount),
+        fee: suspended.fee,
+        postings: moved.into_iter().collect(),
+        suspended: None,
+    })
+}
+
+fn correct(correction: &Correction, known: &Surroundings<'_>) -> Result<NewEntry, Reason> {
+    let Correction { debit, credit, currency, amount, .. } = correction;
+    let touches = debit.is_customers() || credit.is_customers();
+    if touches != known.customer.is_some() {
+        return Err(Reason::UnknownCustomer);
+    }
+    // What is set aside belongs to a withdrawal, and only that may move it.
+    if debit == credit || *debit == AccountKind::Held || *credit == AccountKind::Held {
+        return Err(Reason::NotOpen);
+    }
+    if correction.discrepancy.is_some() && !known.suspended.is_some_and(|suspended| suspended.is_open) {
+        return Err(Reason::NotOpen);
+    }
+    let posting = Posting::new(*debit, *credit, currency, *amount).ok_or(Reason::AmountOutOfRange)?;
+    Ok(NewEntry {
+        event: EventType::DiscrepancyResolved,
+        effect: Effect::Corrected,
+        currency: Some(currency.clone()),
+        amount: Some(*amount),
+        fee: None,
+        postings: vec![posting],
+        suspended: None,
+    })
+}
+
+/// Amounts as the strings they are everywhere outside.
+mod exact {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    use crate::domain::amount::Amount;
+
+    pub(super) fn serialize<S: Serializer>(amount: &Amount, out: S) -> Result<S::Ok, S::Error> {
+        amount.to_string().serialize(out)
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(input: D) -> Result<Amount, D::Error> {
+        let text = String::deserialize(input)?;
+        Amount::parse(&text).map_err(de::Error::custom)
+    }
+}
