@@ -4,5 +4,6 @@
 mod cause;
 pub mod client;
 mod json;
+pub mod sandbox;
 pub mod signature;
 pub mod wire;

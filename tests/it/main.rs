@@ -22,6 +22,8 @@ mod pika;
 mod printing;
 mod properties;
 mod replicas;
+mod sandbox_api;
+mod sandbox_php;
 mod schema;
 mod shapes;
 mod signature;

@@ -4,6 +4,7 @@ pub(crate) mod books;
 pub(crate) mod deposits;
 pub(crate) mod process;
 pub(crate) mod queue;
+pub(crate) mod sandbox;
 pub(crate) mod sender;
 pub(crate) mod servers;
 pub(crate) mod upstream;
