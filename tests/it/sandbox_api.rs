@@ -222,7 +222,7 @@ async fn a_deposit_at_a_taken_address_is_credited_on_sqlite() {
     deposit confirmed booked - x1
     ");
     insta::assert_snapshot!(app.ledger().await, @r"
-    available  player-1         BTC    0.5
+    available  user-1           BTC    0.5
     fees       -                BTC    0.004
     processor  -                BTC    0.496
     ");
