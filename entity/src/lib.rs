@@ -2,6 +2,7 @@
 //! Amounts are read as text on both databases: SQLite has no exact decimal, and a float would lose money.
 
 pub mod account;
+pub mod account_line;
 pub mod callback;
 pub mod cursor;
 pub mod customer;

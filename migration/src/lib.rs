@@ -10,6 +10,7 @@ mod m20261120_000001_callbacks;
 mod m20261120_000002_ledger;
 mod m20261120_000003_outbox;
 mod m20261121_000004_orders;
+mod m20261121_000010_account_lines;
 
 pub struct Migrator;
 
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000002_ledger::Migration),
             Box::new(m20261120_000003_outbox::Migration),
             Box::new(m20261121_000004_orders::Migration),
+            Box::new(m20261121_000010_account_lines::Migration),
         ]
     }
 }

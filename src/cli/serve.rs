@@ -15,6 +15,7 @@ use tracing::info;
 use super::output::{Usage, tell};
 use crate::app::{App, Tasks};
 use crate::config::{Role, Settings, Sources, Token};
+use crate::worker::index::Index;
 use crate::worker::publish::{self, Publisher};
 use crate::worker::retry::Retry;
 use crate::worker::{self};
@@ -139,6 +140,12 @@ fn spawn_workers(app: &Arc<App>, tasks: &mut Tasks, working: &CancellationToken)
     let stop = working.clone();
     tasks.spawn("retry worker", async {
         let _: () = worker::run(retry, stop).await;
+        Ok(())
+    });
+    let index = Index { db: db.clone(), position: app.booker.position() };
+    let stop = working.clone();
+    tasks.spawn("index worker", async {
+        let _: () = worker::run(index, stop).await;
         Ok(())
     });
     if app.settings.broker.urls.is_empty() {

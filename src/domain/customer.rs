@@ -22,6 +22,14 @@ impl ReferenceKind {
             Self::ForeignId => 2,
         }
     }
+
+    /// The word used outside.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::EndUserReference => "end_user_reference",
+            Self::ForeignId => "foreign_id",
+        }
+    }
 }
 
 /// The references by which a callback names its customer. Only deposits do so by `foreign_id`:

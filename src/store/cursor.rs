@@ -8,6 +8,9 @@ use super::{Db, Kind, StoreError};
 /// The cursor of the events that `RabbitMQ` confirmed.
 pub const RABBITMQ: &str = "rabbitmq";
 
+/// Moves a cursor that no lease guards: whoever comes second finds that it has moved already.
+pub(super) const MOVE: &str = "UPDATE cursors SET position = $3 WHERE name = $1 AND position = $2";
+
 /// A cursor as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CursorState {

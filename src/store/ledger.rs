@@ -7,17 +7,17 @@ use futures_util::TryStreamExt;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect};
 
 use super::callbacks::customer_names;
-use super::{Db, StoreError, merchants};
+use super::{Db, StoreError, customers, merchants};
 use crate::domain::account::AccountKind;
 use crate::domain::amount::Amount;
+use crate::domain::ids::CustomerId;
 use entity::account::{Column, Entity, Model};
-
-/// Customers that one reference may name: at most one for each merchant and kind.
-const NAMED_MAX: u64 = 10_000;
 
 /// An account with its balance, positive in the account's usual sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Balance {
+    /// The account's own number.
+    pub id: i64,
     pub merchant: String,
     pub kind: AccountKind,
     /// The customer's name.
@@ -43,7 +43,7 @@ pub async fn balances(
 ) -> Result<Page, StoreError> {
     let mut query = Entity::find().filter(Column::Id.gt(after));
     if let Some(reference) = customer {
-        query = query.filter(Column::CustomerId.is_in(customers_named(db, reference).await?));
+        query = query.filter(Column::CustomerId.is_in(customers::named(db, reference).await?));
     }
     let currency = currency.map(|currency| Column::Currency.eq(currency));
     let query = query.filter(Condition::all().add_option(currency)).order_by_asc(Column::Id);
@@ -53,6 +53,12 @@ pub async fn balances(
     rows.truncate(limit);
     let next = rows.last().map(|row| row.id).filter(|_| is_more);
     Ok(Page { rows: described(db, rows).await?, next })
+}
+
+/// The accounts of a customer, in the order in which they were opened.
+pub async fn of_customer(db: &Db, customer: CustomerId, limit: u64) -> Result<Vec<Balance>, StoreError> {
+    let query = Entity::find().filter(Column::CustomerId.eq(customer.0)).order_by_asc(Column::Id).limit(limit);
+    described(db, query.all(&db.orm).await?).await
 }
 
 /// For each currency: what debit accounts hold less what credit accounts hold. All zero, or something is wrong.
@@ -76,17 +82,12 @@ pub async fn sums(db: &Db) -> Result<BTreeMap<String, Amount>, StoreError> {
     sums.into_iter().map(amount).collect()
 }
 
-async fn customers_named(db: &Db, reference: &str) -> Result<Vec<i64>, StoreError> {
-    use entity::customer_reference::{Column, Entity};
-    let query = Entity::find().filter(Column::Value.eq(reference)).limit(NAMED_MAX);
-    Ok(query.select_only().column(Column::CustomerId).into_tuple().all(&db.orm).await?)
-}
-
 async fn described(db: &Db, rows: Vec<Model>) -> Result<Vec<Balance>, StoreError> {
     let merchants = merchants::all(db).await?;
     let names = customer_names(db, rows.iter().map(|row| row.customer_id).filter(|id| *id > 0)).await?;
     let balance = |row: Model| {
         Ok(Balance {
+            id: row.id,
             merchant: merchants.0.get(&row.merchant_id).cloned().unwrap_or_else(|| row.merchant_id.to_string()),
             kind: kind(row.kind)?,
             customer: names.get(&row.customer_id).cloned(),

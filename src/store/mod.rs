@@ -4,12 +4,17 @@
 pub mod booking;
 pub mod callbacks;
 pub mod cursor;
+pub mod customers;
 pub mod discrepancies;
+pub mod entries;
 pub mod events;
 pub mod ledger;
+pub mod lines;
 pub mod merchants;
+pub mod payments;
 pub mod proof;
 pub mod schema;
+pub mod statement;
 pub mod timeline;
 
 use std::time::Duration;

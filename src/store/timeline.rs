@@ -36,3 +36,11 @@ pub async fn position_before(db: &Db, since_us: i64) -> Result<i64, StoreError> 
     let first = first_since::<Entity>(db, Column::Position, Column::AtUs, last, since_us).await?;
     Ok(first.saturating_sub(1).max(0))
 }
+
+/// A position such that no event from it on is before `until_us`.
+pub(super) async fn position_after(db: &Db, until_us: i64) -> Result<i64, StoreError> {
+    use entity::journal::{Column, Entity};
+    let last = events::last_position(db).await?;
+    let beyond_us = until_us.saturating_add(DISORDER_US).saturating_add(DISORDER_US);
+    first_since::<Entity>(db, Column::Position, Column::AtUs, last, beyond_us).await
+}

@@ -28,6 +28,7 @@ mod schema;
 mod shapes;
 mod signature;
 mod smoke;
+mod statements;
 mod stories;
 mod support;
 mod tidy;

@@ -37,6 +37,7 @@ async fn the_entities_are_what_the_migrations_make() {
         schema::migrate(&db).await.expect("migrations apply");
         let orm = &db.orm;
         fits(orm, entity::account::Entity).await;
+        fits(orm, entity::account_line::Entity).await;
         fits(orm, entity::callback::Entity).await;
         fits(orm, entity::cursor::Entity).await;
         fits(orm, entity::customer::Entity).await;

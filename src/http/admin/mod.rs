@@ -1,7 +1,10 @@
 //! The admin API under `/api`: its whole route table on one screen, with the role each route needs. Reads go to the
 //! store; the only thing that changes anything is a replay, and that is the booker's work.
 
+pub mod book_shape;
+mod books;
 mod callbacks;
+pub mod csv;
 mod events;
 mod ledger;
 mod operations;
@@ -23,6 +26,13 @@ pub static ROUTES: &[Route] = &[
     Route::get("/api/callbacks/{id}", VIEWER, || web::to(callbacks::show)),
     Route::post("/api/callbacks/{id}/replay", OPERATOR, || web::to(callbacks::replay_one)),
     Route::get("/api/balances", VIEWER, || web::to(ledger::balances)),
+    Route::get("/api/accounts", VIEWER, || web::to(books::accounts)),
+    Route::get("/api/accounts/{id}/postings", VIEWER, || web::to(books::postings)),
+    Route::get("/api/customers", VIEWER, || web::to(books::customers)),
+    Route::get("/api/customers/{id}", VIEWER, || web::to(books::customer)),
+    Route::get("/api/customers/{id}/statement", VIEWER, || web::to(books::statement)),
+    Route::get("/api/payments", VIEWER, || web::to(books::payments)),
+    Route::get("/api/payments/{id}", VIEWER, || web::to(books::payment)),
     Route::get("/api/discrepancies", VIEWER, || web::to(operations::discrepancies)),
     Route::get("/api/outbox", VIEWER, || web::to(operations::outbox)),
     Route::get("/api/rejected", VIEWER, || web::to(operations::rejected)),

@@ -46,6 +46,10 @@ impl Params {
         self.0.remove(name)
     }
 
+    pub fn is_given(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// `limit`
     pub fn limit(&mut self) -> Result<u64, ApiError> {
         self.number("limit", 1, LIMIT_MAX, LIMIT_DEFAULT)
@@ -102,7 +106,8 @@ impl Words {
     }
 }
 
-fn merchant(name: &str, names: &MerchantNames) -> Result<MerchantId, String> {
+/// The merchant of a name.
+pub fn merchant(name: &str, names: &MerchantNames) -> Result<MerchantId, String> {
     let known = names.0.iter().find(|(_, known)| *known == name);
     known.map(|(id, _)| MerchantId(*id)).ok_or_else(|| format!("there is no merchant `{name}`"))
 }
@@ -116,13 +121,18 @@ fn state(word: &str) -> Result<State, String> {
 
 /// A moment in RFC 3339, or how long ago: `90s`, `30m`, `2h`, `7d`.
 pub fn since(text: &str, now_us: i64) -> Result<i64, String> {
+    moment("since", text, now_us)
+}
+
+/// The same for any parameter.
+pub fn moment(name: &str, text: &str, now_us: i64) -> Result<i64, String> {
     if let Some(ago_us) = duration_us(text) {
         return Ok(now_us.saturating_sub(ago_us));
     }
     // In a query, the plus of an offset that nobody encoded reads as a blank.
     let at = OffsetDateTime::parse(&text.replace(' ', "+"), &Rfc3339);
     let at = at.map_err(|_unreadable| {
-        format!("`since` must be a time such as 2026-11-20T12:00:00Z, or how long ago, such as 2h or 7d, not `{text}`")
+        format!("`{name}` must be a time such as 2026-11-20T12:00:00Z, or how long ago, such as 2h or 7d, not `{text}`")
     })?;
     i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000)).map_err(|error| error.to_string())
 }

@@ -35,7 +35,8 @@ pub fn event_page(events: &[Event], next: i64) -> Vec<u8> {
     page
 }
 
-fn row<const N: usize>(fields: [(&str, Value); N]) -> Row {
+/// Fields in their order.
+pub(super) fn row<const N: usize>(fields: [(&str, Value); N]) -> Row {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
