@@ -13,10 +13,12 @@ use tracing::{error, info};
 use crate::booker::{self, Booker};
 use crate::config::{Settings, Token};
 use crate::domain::ids::MerchantId;
+use crate::domain::rate::Buckets;
 use crate::metrics::Metrics;
 use crate::processor::client::{Client, Credentials};
 use crate::processor::signature::{Keyring, MerchantKeys};
 use crate::store::events::MerchantNames;
+use crate::store::signatures::{Signatures, signatures};
 use crate::store::{self, Db, micros, schema};
 
 /// Refused requests that are remembered, newest last.
@@ -36,6 +38,9 @@ pub struct App {
     credentials: HashMap<MerchantId, Credentials>,
     pub metrics: Arc<Metrics>,
     pub rejected: Rejected,
+    /// Which requests of the gateway's clients came before.
+    pub signatures: Signatures,
+    pub rates: Buckets,
     pub clock: fn() -> i64,
     /// Cancelled when the process is asked to stop: readiness goes off and every wait ends.
     pub stop: CancellationToken,
@@ -75,21 +80,26 @@ impl App {
             let _: () = desk.await;
             Ok(())
         });
-        let names = store::merchants::all(&db).await?;
-        let (rejected, clock, stop) = (Rejected::default(), now_us, tasks.stop.clone());
+        let (signatures, writing) = signatures(db.clone());
+        tasks.spawn("gateway's signatures", async {
+            let _: () = writing.await;
+            Ok(())
+        });
         Ok(Arc::new(Self {
+            names: store::merchants::all(&db).await?,
+            rejected: Rejected::default(),
+            rates: Buckets::default(),
+            clock: now_us,
+            stop: tasks.stop.clone(),
             settings,
             tokens,
             db,
             booker,
-            names,
             keyring,
             client,
             credentials,
             metrics,
-            rejected,
-            clock,
-            stop,
+            signatures,
         }))
     }
 

@@ -9,6 +9,7 @@ pub mod customer;
 pub mod customer_reference;
 pub mod discrepancy;
 pub mod failure;
+pub mod gateway_signature;
 pub mod journal;
 pub mod journal_head;
 pub mod merchant;

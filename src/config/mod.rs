@@ -1,6 +1,7 @@
 //! Settings: defaults < `tallyhook.toml` < `.env` < environment < flags, read once, checked as a whole. The only reader
 //! of the process environment. It never writes the environment, never guesses, and no fault repeats a secret.
 
+pub mod gateway;
 mod layers;
 mod read;
 pub mod table;
@@ -25,6 +26,7 @@ pub struct Settings {
     pub merchants: Vec<Merchant>,
     pub tokens: Vec<Token>,
     pub alphapo: Alphapo,
+    pub gateway: gateway::Gateway,
     pub limits: Limits,
     pub log: Log,
 }

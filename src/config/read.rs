@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::gateway;
 use super::layers::Given;
 use super::table::{self, Secrecy};
 use super::{Alphapo, Broker, Database, Limits, Log, LogFormat, Merchant, Role, SECRET_CHARS_MIN, Settings, Token};
@@ -16,9 +17,9 @@ const DATABASE_SCHEMES: [&str; 3] = ["sqlite", "postgres", "postgresql"];
 const BROKER_SCHEMES: [&str; 2] = ["amqp", "amqps"];
 const PROXY_SCHEMES: [&str; 2] = ["http", "https"];
 
-struct Reader<'a> {
-    given: &'a BTreeMap<String, Given>,
-    faults: &'a mut Vec<String>,
+pub(super) struct Reader<'a> {
+    pub(super) given: &'a BTreeMap<String, Given>,
+    pub(super) faults: &'a mut Vec<String>,
 }
 
 pub(super) fn settings(given: &BTreeMap<String, Given>, faults: &mut Vec<String>) -> Settings {
@@ -40,6 +41,7 @@ pub(super) fn settings(given: &BTreeMap<String, Given>, faults: &mut Vec<String>
             timeout_ms: reader.number("alphapo.timeout_ms", 100..=300_000),
             proxy: proxy(reader, "alphapo.proxy"),
         },
+        gateway: gateway::read(reader),
         limits: Limits {
             body_bytes: reader.number("limits.body_bytes", 1024..=1_048_576),
             head_timeout_ms: reader.number("limits.head_timeout_ms", 100..=60_000),
@@ -65,7 +67,7 @@ pub(super) fn is_url_scheme(scheme: &str) -> bool {
     DATABASE_SCHEMES.contains(&scheme) || BROKER_SCHEMES.contains(&scheme) || PROXY_SCHEMES.contains(&scheme)
 }
 
-fn names<'a>(given: &'a BTreeMap<String, Given>, group: &str) -> Vec<&'a str> {
+pub(super) fn names<'a>(given: &'a BTreeMap<String, Given>, group: &str) -> Vec<&'a str> {
     let ours = given.keys().filter_map(|key| name_of(key)?.strip_prefix(group)?.strip_prefix('.'));
     let mut names: Vec<&str> = ours.collect();
     names.sort_unstable();
@@ -75,17 +77,17 @@ fn names<'a>(given: &'a BTreeMap<String, Given>, group: &str) -> Vec<&'a str> {
 
 impl Reader<'_> {
     /// What was given for a key, else its default, else nothing.
-    fn text(&self, key: &str) -> &str {
+    pub(super) fn text(&self, key: &str) -> &str {
         let default = || table::find(key).and_then(|setting| setting.default);
         self.given.get(key).map(|given| given.value.as_str()).or_else(default).unwrap_or_default()
     }
 
-    fn is_given(&self, key: &str) -> bool {
+    pub(super) fn is_given(&self, key: &str) -> bool {
         self.given.contains_key(key)
     }
 
     /// One sentence: the setting, where it was given, what it must be.
-    fn fault(&mut self, key: &str, must: &str) {
+    pub(super) fn fault(&mut self, key: &str, must: &str) {
         let secrecy = table::find(key).map(|setting| setting.secrecy);
         let value = match secrecy {
             Some(Secrecy::Open) => format!(" is `{}`: it", self.text(key)),
@@ -98,7 +100,7 @@ impl Reader<'_> {
         self.faults.push(fault);
     }
 
-    fn number<T: TryFrom<u64> + Default>(&mut self, key: &str, bounds: RangeInclusive<u64>) -> T {
+    pub(super) fn number<T: TryFrom<u64> + Default>(&mut self, key: &str, bounds: RangeInclusive<u64>) -> T {
         let number = self.text(key).trim().parse().ok().filter(|number| bounds.contains(number));
         let number = number.and_then(|number| T::try_from(number).ok());
         if number.is_none() {
@@ -107,7 +109,7 @@ impl Reader<'_> {
         number.unwrap_or_default()
     }
 
-    fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)], otherwise: T) -> T {
+    pub(super) fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)], otherwise: T) -> T {
         let text = self.text(key).trim().to_lowercase();
         if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == text) {
             return *choice;
@@ -117,7 +119,7 @@ impl Reader<'_> {
         otherwise
     }
 
-    fn secret(&mut self, key: &str) -> SecretString {
+    pub(super) fn secret(&mut self, key: &str) -> SecretString {
         let secret = SecretString::from(self.text(key));
         let length = secret.expose_secret().chars().count();
         if length == 0 && self.is_given(key) {
@@ -128,7 +130,7 @@ impl Reader<'_> {
         secret
     }
 
-    fn name(&mut self, group: &str, name: &str) {
+    pub(super) fn name(&mut self, group: &str, name: &str) {
         let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
         if !name.bytes().all(is_plain) || !(1..=32).contains(&name.len()) {
             self.faults.push(format!("{group}.{name} is no name: use 1 to 32 letters, digits, `-` and `_`."));
@@ -207,7 +209,7 @@ fn url(reader: &mut Reader<'_>, key: &str) -> SecretString {
     url
 }
 
-fn list(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
@@ -278,6 +280,7 @@ fn clashes(settings: &Settings, faults: &mut Vec<String>) {
             ));
         }
     }
+    gateway::clashes(settings, faults);
     for (at, token) in settings.tokens.iter().enumerate() {
         let mut later = settings.tokens.iter().skip(at.saturating_add(1));
         if let Some(other) = later.find(|other| same(&other.secret, &token.secret)) {

@@ -42,6 +42,13 @@ const fn optional(key: &'static str, doc: &'static str) -> Setting {
     Setting { key, default: None, secrecy: Secrecy::Open, doc }
 }
 
+/// The processor's codes and the contracts of the tokens, for (currency, network) as clients of `/v1` name them.
+const NETWORKS: &str = "BTC/BTC=BTC,LTC/LTC=LTC,BCH/BCH=BCH,DOGE/DOGE=DOGE,XRP/XRP=XRP,ADA/ADA=ADA,TRX/TRX=TRX,\
+    ETH/ETH=ETH,USDT/ETH=USDTE@0xdac17f958d2ee523a2206206994597c13d831ec7,\
+    USDC/ETH=USDC@0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48,\
+    EURS/ETH=EURS@0xdb25f211ab05b1c97d595516f45794528a807ad8,USDT/TRX=USDTT@TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t,\
+    BNB/BSC=BNB-BSC,USDT/BSC=USDTB@0x55d398326f99059ff775485246999027b3197955";
+
 /// All of them, grouped as in `.env.example`.
 pub static SETTINGS: &[Setting] = &[
     optional("merchants.<name>.key", "the key id that AlphaPo sends in X-Processing-Key"),
@@ -70,6 +77,25 @@ pub static SETTINGS: &[Setting] = &[
     setting("alphapo.connect_timeout_ms", "5000", "milliseconds for a connection to the processor"),
     setting("alphapo.timeout_ms", "30000", "milliseconds for a whole call; afterwards its outcome is unknown"),
     url("alphapo.proxy", "", "http://USER:PASSWORD@HOST:PORT; empty: as HTTPS_PROXY and NO_PROXY say"),
+    optional("gateway.<name>.key", "the key id that a client of /v1 sends in X-CPG-Key"),
+    secret("gateway.<name>.secret", "the secret that it signs with, at least 12 characters"),
+    optional("gateway.<name>.merchant", "the merchant it acts for; may be left out when there is only one"),
+    optional("gateway.<name>.permissions", "what it may do, with commas, or all; without any it may only ping"),
+    setting("gateway.<name>.rate_limit", "6000", "requests a minute, at most, on each replica"),
+    setting("gateway.<name>.ips", "", "addresses and networks it may come from, with commas; empty: any"),
+    setting("gateway.<name>.currencies", "*", "deposits: CURRENCY or CURRENCY/NETWORK, with commas; *: all"),
+    setting("gateway.tolerance_s", "300", "seconds by which a client's timestamp may differ from our clock"),
+    setting("gateway.proxies", "", "addresses and networks of proxies whose X-Forwarded-For is believed"),
+    setting("gateway.display_s", "10800", "seconds for which an address is shown to its payer"),
+    setting(
+        "gateway.monitoring_s",
+        "604800",
+        "seconds after a request for which a deposit to a pool address is its own",
+    ),
+    setting("gateway.reuse_s", "604800", "seconds after a request until its pool address may be given out again"),
+    setting("gateway.delay_s", "87660", "seconds for which a callback may come late; a pool address rests for as long"),
+    setting("gateway.strict_idempotency", "false", "true: a repeat that differs gets 409; false: the first answer"),
+    setting("gateway.networks", NETWORKS, "CURRENCY/NETWORK=CODE@CONTRACT, with commas: the processor's codes"),
     setting("limits.body_bytes", "65536", "bytes of a request's body, at most"),
     setting("limits.head_timeout_ms", "5000", "milliseconds for a request's head to arrive"),
     setting("limits.body_timeout_ms", "10000", "milliseconds for a request's body to arrive"),
@@ -97,7 +123,7 @@ pub fn variable(key: &str) -> String {
 
 /// The known key that was probably meant.
 pub fn nearest(unknown: &str) -> Option<String> {
-    let group = ["merchants", "tokens"].into_iter().find(|group| unknown.starts_with(group));
+    let group = ["merchants", "tokens", "gateway"].into_iter().find(|group| unknown.starts_with(group));
     let name = unknown.split('.').nth(1).filter(|_| group.is_some() && unknown.split('.').count() == 3);
     let keys = SETTINGS.iter().map(|setting| setting.key.replace("<name>", name.unwrap_or("<name>")));
     let stem = unknown.strip_suffix("_file").unwrap_or(unknown);

@@ -12,4 +12,5 @@ pub mod journal;
 pub mod order;
 pub mod payment;
 pub mod policy;
+pub mod rate;
 pub mod reason;

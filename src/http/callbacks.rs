@@ -4,13 +4,12 @@
 use std::time::Instant;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, USER_AGENT};
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, USER_AGENT};
 use actix_web::{HttpRequest, HttpResponse, web};
-use futures_util::StreamExt;
 use serde::Serialize;
-use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use super::body::{self, Cut};
 use crate::app::{App, Rejection};
 use crate::booker::{Incoming, Receipt, Refusal};
 use crate::processor::signature::{Refused, Verified, likely_cause};
@@ -19,17 +18,10 @@ use crate::store::booking::State;
 const KEY: &str = "x-processing-key";
 const SIGNATURE: &str = "x-processing-signature";
 
-/// Why a body was not read to its end.
-enum Cut {
-    TooLarge,
-    TooSlow,
-    Broken,
-}
-
 /// `POST /callbacks/alphapo`
 pub async fn receive(request: HttpRequest, payload: web::Payload, app: web::Data<App>) -> HttpResponse {
     let started = Instant::now();
-    let body = match read(&request, payload, &app).await {
+    let body = match body::read(request.headers(), payload, &app.settings.limits).await {
         Ok(body) => body,
         Err(cut) => return cut_off(&cut, &request, &app),
     };
@@ -48,29 +40,6 @@ pub async fn receive(request: HttpRequest, payload: web::Payload, app: web::Data
         }
         Err(refusal) => unavailable(refusal, &app),
     }
-}
-
-/// The body, whole: no longer than the limit, no slower than the limit.
-async fn read(request: &HttpRequest, mut payload: web::Payload, app: &App) -> Result<Vec<u8>, Cut> {
-    let limits = &app.settings.limits;
-    let announced =
-        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > limits.body_bytes) {
-        return Err(Cut::TooLarge);
-    }
-    let collect = async {
-        let mut body = Vec::with_capacity(announced.unwrap_or(2048));
-        while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|_incomplete| Cut::Broken)?;
-            if body.len().saturating_add(chunk.len()) > limits.body_bytes {
-                return Err(Cut::TooLarge);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
-    };
-    let limit = std::time::Duration::from_millis(limits.body_timeout_ms);
-    timeout(limit, collect).await.unwrap_or(Err(Cut::TooSlow))
 }
 
 fn verify(headers: &HeaderMap, body: &[u8], app: &App) -> Result<Verified, Refused> {

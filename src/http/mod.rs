@@ -3,8 +3,10 @@
 pub mod access;
 pub mod admin;
 pub mod auth;
+pub mod body;
 pub mod callbacks;
 pub mod error;
+pub mod gateway;
 pub mod health;
 
 use std::net::TcpListener;
@@ -35,7 +37,7 @@ pub static ADMIN: &[Route] = &[
 /// The routes of the public listener.
 pub fn public_routes(cfg: &mut web::ServiceConfig) {
     mount(cfg, PUBLIC, "");
-    cfg.default_service(web::to(health::nothing_here));
+    cfg.configure(gateway::routes).default_service(web::to(health::nothing_here));
 }
 
 /// The routes of the admin listener: everything for people and their tools.

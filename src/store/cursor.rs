@@ -60,7 +60,8 @@ pub async fn database_now_us(db: &Db) -> Result<i64, StoreError> {
     Ok(row.try_get_by_index(0)?)
 }
 
-fn statement<const N: usize>(db: &Db, sql: &str, values: [Value; N]) -> Statement {
+/// A statement in which `{now}` is the database's clock, in microseconds since 1970.
+pub(super) fn statement<const N: usize>(db: &Db, sql: &str, values: [Value; N]) -> Statement {
     let now = match db.kind {
         Kind::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
         Kind::Sqlite => "CAST(unixepoch('subsec') * 1000000 AS integer)",

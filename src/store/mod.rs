@@ -14,6 +14,7 @@ pub mod merchants;
 pub mod payments;
 pub mod proof;
 pub mod schema;
+pub mod signatures;
 pub mod statement;
 pub mod timeline;
 

@@ -292,7 +292,8 @@ fn the_example_lists_every_setting_with_its_default() {
     let lines = example.lines().map(|line| line.trim_start_matches("# ")).filter(|line| line.starts_with("TALLYHOOK_"));
     let lines: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once('=')).collect();
     let expected = SETTINGS.iter().map(|setting| {
-        let name = if setting.key.starts_with("tokens") { "admin" } else { "main" };
+        let names = [("tokens", "admin"), ("gateway", "shop")];
+        let name = names.iter().find(|(group, _)| setting.key.starts_with(group)).map_or("main", |(_, name)| name);
         (variable(&setting.key.replace("<name>", name)), setting.default.unwrap_or_default())
     });
     let expected: Vec<(String, &str)> = expected.collect();

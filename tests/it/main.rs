@@ -13,6 +13,7 @@ mod client;
 mod config;
 mod demo;
 mod faults;
+mod gateway_auth;
 mod hostile;
 mod kill;
 mod limits;

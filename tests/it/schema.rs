@@ -44,6 +44,7 @@ async fn the_entities_are_what_the_migrations_make() {
         fits(orm, entity::customer_reference::Entity).await;
         fits(orm, entity::discrepancy::Entity).await;
         fits(orm, entity::failure::Entity).await;
+        fits(orm, entity::gateway_signature::Entity).await;
         fits(orm, entity::journal::Entity).await;
         fits(orm, entity::journal_head::Entity).await;
         fits(orm, entity::merchant::Entity).await;

@@ -1,0 +1,116 @@
+//! A client of the gateway: signs as section by section of its documentation says, one request at a time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+use tallyhook::http::gateway::signature::Signed;
+
+pub(crate) const SECRET: &str = "gateway-secret-of-tests";
+
+/// Settings for one key that may do everything.
+pub(crate) const SETTINGS: [(&str, &str); 4] = [
+    ("TALLYHOOK_GATEWAY__SHOP__KEY", "key-shop"),
+    ("TALLYHOOK_GATEWAY__SHOP__SECRET", SECRET),
+    ("TALLYHOOK_GATEWAY__SHOP__PERMISSIONS", "all"),
+    ("TALLYHOOK_GATEWAY__SHOP__RATE_LIMIT", "1000000"),
+];
+
+/// A key and where it calls.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub http: reqwest::Client,
+    pub base: String,
+    pub key: String,
+    pub secret: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+    pub json: Value,
+}
+
+/// The three headers of a request, and what they are for.
+#[derive(Clone)]
+pub(crate) struct Ticket {
+    pub method: &'static str,
+    /// With the query.
+    pub target: String,
+    pub body: String,
+    pub headers: Vec<(&'static str, String)>,
+}
+
+pub(crate) fn now_s() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    i64::try_from(since.as_secs()).expect("a small number")
+}
+
+impl Client {
+    pub(crate) fn new(base: &str) -> Self {
+        Self { http: super::client(), base: base.to_owned(), key: "key-shop".into(), secret: SECRET.into() }
+    }
+
+    pub(crate) fn as_key(&self, key: &str, secret: &str) -> Self {
+        Self { key: key.to_owned(), secret: secret.to_owned(), ..self.clone() }
+    }
+
+    pub(crate) fn at(&self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self.clone() }
+    }
+
+    /// Signs without sending.
+    pub(crate) fn ticket(&self, method: &'static str, target: &str, body: &str, at_s: &str) -> Ticket {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let signed = Signed { timestamp: at_s, method, path, query, body: body.as_bytes() };
+        let headers = vec![
+            ("X-CPG-Key", self.key.clone()),
+            ("X-CPG-Timestamp", at_s.to_owned()),
+            ("X-CPG-Signature", signed.sign(&self.secret.as_str().into())),
+        ];
+        Ticket { method, target: target.to_owned(), body: body.to_owned(), headers }
+    }
+
+    pub(crate) async fn send(&self, ticket: &Ticket) -> Reply {
+        let method = ticket.method.parse().expect("a method");
+        let mut request = self.http.request(method, format!("{}{}", self.base, ticket.target));
+        for (name, value) in &ticket.headers {
+            request = request.header(*name, value);
+        }
+        let response = request.body(ticket.body.clone()).send().await.expect("the gateway answers");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.expect("a whole answer");
+        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Reply { status, headers, text, json }
+    }
+
+    /// Signs now, with a number in the query that makes each request another one.
+    pub(crate) async fn call(&self, method: &'static str, target: &str, body: &str) -> Reply {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let glue = if target.contains('?') { '&' } else { '?' };
+        let target = format!("{target}{glue}n={number}");
+        self.send(&self.ticket(method, &target, body, &now_s().to_string())).await
+    }
+
+    pub(crate) async fn get(&self, target: &str) -> Reply {
+        self.call("GET", target, "").await
+    }
+
+    pub(crate) async fn post(&self, target: &str, body: &Value) -> Reply {
+        self.call("POST", target, &body.to_string()).await
+    }
+}
+
+impl Reply {
+    pub(crate) fn message(&self) -> &str {
+        self.json["message"].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("plain text"))
+    }
+}
