@@ -67,15 +67,8 @@ impl App {
         let credentials = ids.iter().copied().zip(settings.merchants.iter().map(Credentials::from)).collect();
         let client = Client::try_new(&settings.alphapo)?;
         let metrics = Arc::new(Metrics::default());
-        let (booker, desk) = booker::booker(booker::Parts {
-            db: db.clone(),
-            policies: policies(&settings, &ids),
-            queue: settings.limits.queue,
-            batch: settings.limits.batch,
-            metrics: Arc::clone(&metrics),
-            keyring: Arc::clone(&keyring),
-            clock: now_us,
-        });
+        let names = store::merchants::all(&db).await?;
+        let (booker, desk) = booker::booker(booker_parts(&settings, &names, &db, (&metrics, &keyring)));
         tasks.spawn("booker", async {
             let _: () = desk.await;
             Ok(())
@@ -86,7 +79,7 @@ impl App {
             Ok(())
         });
         Ok(Arc::new(Self {
-            names: store::merchants::all(&db).await?,
+            names,
             rejected: Rejected::default(),
             rates: Buckets::default(),
             clock: now_us,
@@ -108,15 +101,34 @@ impl App {
         self.credentials.get(&id)
     }
 
+    /// What a booker of this process is made of.
+    pub fn booker_parts(&self) -> booker::Parts {
+        booker_parts(&self.settings, &self.names, &self.db, (&self.metrics, &self.keyring))
+    }
+
     /// The name a merchant is known by.
     pub fn merchant_name(&self, id: MerchantId) -> &str {
         self.names.0.get(&id.0).map_or("?", String::as_str)
     }
 }
 
-/// What each merchant chose.
-pub fn policies(settings: &Settings, ids: &[MerchantId]) -> HashMap<MerchantId, crate::domain::decide::Policy> {
-    ids.iter().zip(&settings.merchants).map(|(id, merchant)| (*id, merchant.policy)).collect()
+/// What a booker is made of, for every merchant of the settings that the database knows.
+pub fn booker_parts(
+    settings: &Settings,
+    names: &MerchantNames,
+    db: &Db,
+    (metrics, keyring): (&Arc<Metrics>, &Arc<Keyring>),
+) -> booker::Parts {
+    let policy = |(id, name): (&i16, &String)| Some((MerchantId(*id), settings.merchant(name)?.policy));
+    booker::Parts {
+        db: db.clone(),
+        policies: names.0.iter().filter_map(policy).collect(),
+        queue: settings.limits.queue,
+        batch: settings.limits.batch,
+        metrics: Arc::clone(metrics),
+        keyring: Arc::clone(keyring),
+        clock: now_us,
+    }
 }
 
 /// Waits for the database as long as the settings allow, and refuses one whose schema is not this program's.

@@ -16,4 +16,7 @@ pub mod merchant;
 pub mod payment;
 pub mod posting;
 pub mod redelivery;
+pub mod replay_change;
+pub mod replay_job;
+pub mod replay_sum;
 pub mod withdrawal;

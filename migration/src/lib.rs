@@ -11,6 +11,7 @@ mod m20261120_000002_ledger;
 mod m20261120_000003_outbox;
 mod m20261121_000004_orders;
 mod m20261121_000010_account_lines;
+mod m20261121_000020_replays;
 mod m20261121_000030_signatures;
 
 pub struct Migrator;
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000003_outbox::Migration),
             Box::new(m20261121_000004_orders::Migration),
             Box::new(m20261121_000010_account_lines::Migration),
+            Box::new(m20261121_000020_replays::Migration),
             Box::new(m20261121_000030_signatures::Migration),
         ]
     }

@@ -47,6 +47,8 @@ pub(super) struct Desk {
 pub(super) enum Lock {
     Locked,
     Unlocked,
+    /// Only to see what would be decided: every member as if it had just come, nothing locked, nothing written.
+    Review,
 }
 
 type Answer = oneshot::Sender<Result<Receipt, Refusal>>;
@@ -161,7 +163,7 @@ impl Desk {
                 self.commit().await?;
                 outcomes
             }
-            Lock::Unlocked => {
+            Lock::Unlocked | Lock::Review => {
                 let Some(outcomes) = self.book(lock, &members).await? else {
                     self.wary = WARY_BATCHES;
                     return Ok(None);
@@ -201,7 +203,10 @@ impl Desk {
         self.stand_under_lock(&mut members).await?;
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
         let keys: Vec<Key<'_>> = members.iter().map(|member| member.incoming.key()).collect();
-        let (head, found) = connection.look(&keys).await?;
+        let (head, mut found) = connection.look(&keys).await?;
+        if lock == Lock::Review {
+            found.iter_mut().for_each(|found| found.callback = None);
+        }
         if self.cache.turn != head.turn {
             self.cache.accounts.clear();
         }
@@ -225,6 +230,9 @@ impl Desk {
                     }
                 }
                 continue;
+            }
+            if lock == Lock::Review {
+                return Ok(Some(plan.outcomes));
             }
             if !connection.write(&plan.writes, &head, &plan.head, lock == Lock::Locked).await? {
                 return Ok(None);
@@ -266,6 +274,18 @@ impl Desk {
             self.cache.accounts.clear();
         }
         self.cache.position = head.position;
+    }
+
+    /// Starts from scratch, for whoever only looks: what is remembered grows with what is looked at.
+    pub(super) fn forget_when_full(&mut self) {
+        if self.cache.customers.len() > CACHE_ENTRIES {
+            self.cache = Cache::default();
+        }
+    }
+
+    pub(super) fn hang_up(&mut self) {
+        self.connection = None;
+        self.cache = Cache::default();
     }
 
     pub(super) async fn connect(&mut self) -> Result<(), StoreError> {

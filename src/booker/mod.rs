@@ -17,6 +17,7 @@ mod incoming;
 mod obey;
 mod plan;
 pub mod replay;
+pub mod review;
 mod settle;
 mod single;
 
@@ -173,6 +174,7 @@ impl Booker {
 }
 
 /// What the booker needs.
+#[derive(Clone)]
 pub struct Parts {
     pub db: Db,
     pub policies: HashMap<MerchantId, Policy>,

@@ -7,6 +7,8 @@ use super::{Booker, Incoming, Judgement, Outcome, Refusal};
 use crate::domain::account::AccountKind;
 use crate::domain::amount::Amount;
 use crate::domain::customer::references;
+use crate::domain::decide::NewEntry;
+use crate::domain::event::EventType;
 use crate::domain::ids::CallbackId;
 use crate::domain::reason::Reason;
 use crate::store::booking::State;
@@ -41,6 +43,8 @@ pub struct Change {
     pub reason: Option<Reason>,
     pub is_unchanged: bool,
     pub postings: Vec<Moved>,
+    /// What is told.
+    pub events: Vec<EventType>,
 }
 
 /// A posting with the names of its accounts.
@@ -103,7 +107,7 @@ fn first_reference((id, incoming): &(CallbackId, Incoming)) -> Option<(CallbackI
 
 impl Diff {
     fn add(&mut self, before: Summary, outcome: &Outcome, customer: Option<&str>) {
-        let booked = outcome.entry.as_ref().filter(|_| !outcome.is_unchanged);
+        let booked: Option<&NewEntry> = outcome.entry.as_ref().filter(|_| !outcome.is_unchanged);
         let account = |kind: AccountKind, currency: &str| Account {
             merchant: before.merchant.clone(),
             kind,
@@ -126,7 +130,8 @@ impl Diff {
         // One that was booked or ignored before is not decided at all, and keeps its reason.
         let reason = outcome.reason.or(before.reason.filter(|_| outcome.is_unchanged));
         let (state, is_unchanged) = (outcome.state, outcome.is_unchanged);
-        self.changes.push(Change { before, state, reason, is_unchanged, postings });
+        let events = events(&before, outcome, booked.map(|entry| entry.event));
+        self.changes.push(Change { before, state, reason, is_unchanged, postings, events });
     }
 
     fn change(&mut self, account: &Account, amount: Amount, grows: bool) {
@@ -135,4 +140,14 @@ impl Diff {
         let changed = if grows { change.checked_add(amount) } else { change.checked_sub(amount) };
         *change = changed.unwrap_or(*change);
     }
+}
+
+/// Holding and releasing are told beside what is booked.
+fn events(before: &Summary, outcome: &Outcome, booked: Option<EventType>) -> Vec<EventType> {
+    let turned = match (before.state, outcome.state) {
+        (State::Held, State::Booked | State::Ignored) => Some(EventType::DiscrepancyResolved),
+        (State::Failed, State::Held) => Some(EventType::PaymentHeld),
+        (State::Booked | State::Ignored | State::Held | State::Failed, _) => None,
+    };
+    turned.into_iter().chain(booked).collect()
 }

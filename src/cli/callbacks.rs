@@ -8,12 +8,12 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::output::{Listing, Output, Usage, print, printable, say, tell};
-use crate::app::{database, now_us};
+use crate::app::{booker_parts, database, now_us};
 use crate::booker::replay::{Account, Change, Diff, replay};
-use crate::booker::{Booker, Parts, booker};
+use crate::booker::{Booker, booker};
 use crate::config::{Settings, Sources};
 use crate::domain::amount::Amount;
-use crate::domain::ids::{CallbackId, MerchantId};
+use crate::domain::ids::CallbackId;
 use crate::http::admin::query::Words;
 use crate::http::admin::shape;
 use crate::metrics::Metrics;
@@ -94,17 +94,21 @@ pub struct Which {
     /// A time such as 2026-11-20T12:00:00Z, or how long ago, such as 2h or 7d
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
+    /// Received before this moment; a time, or how long ago
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
 }
 
 impl Which {
-    fn is_empty(&self) -> bool {
-        let texts = [&self.merchant, &self.state, &self.kind, &self.status, &self.foreign_id, &self.q, &self.since];
+    pub fn is_empty(&self) -> bool {
+        let Self { merchant, state, kind, status, foreign_id, q, since, until } = self;
+        let texts = [merchant, state, kind, status, foreign_id, q, since, until];
         texts.iter().all(|text| text.is_none())
     }
 
-    async fn filter(self, db: &Db) -> anyhow::Result<Filter> {
-        let Self { merchant, state, kind, status, foreign_id, q, since } = self;
-        let words = Words { merchant, state, r#type: kind, status, foreign_id, q, since };
+    pub async fn filter(self, db: &Db) -> anyhow::Result<Filter> {
+        let Self { merchant, state, kind, status, foreign_id, q, since, until } = self;
+        let words = Words { merchant, state, r#type: kind, status, foreign_id, q, since, until };
         Ok(words.filter(&merchants::all(db).await?, now_us()).map_err(Usage)?)
     }
 }
@@ -179,16 +183,8 @@ struct Batch {
 
 async fn run_replay(settings: &Settings, db: &Db, batch: Batch, output: Output) -> anyhow::Result<u8> {
     let names = merchants::all(db).await?;
-    let policy = |(id, name): (&i16, &String)| Some((MerchantId(*id), settings.merchant(name)?.policy));
-    let (booker, desk) = booker(Parts {
-        db: db.clone(),
-        policies: names.0.iter().filter_map(policy).collect(),
-        queue: settings.limits.queue,
-        batch: settings.limits.batch,
-        metrics: Arc::new(Metrics::default()),
-        keyring: Arc::new(super::ledger::keyring(settings, db).await?),
-        clock: now_us,
-    });
+    let own = (&Arc::new(Metrics::default()), &Arc::new(super::ledger::keyring(settings, db).await?));
+    let (booker, desk) = booker(booker_parts(settings, &names, db, own));
     // The desk ends with its last handle: when all is decided.
     let (all, ()) = tokio::join!(replay_all(db, booker, &batch), desk);
     let all = all?;

@@ -11,6 +11,7 @@ pub mod healthcheck;
 pub mod ledger;
 pub mod migrate;
 pub mod output;
+pub mod replays;
 pub mod send;
 pub mod serve;
 pub mod sign;
@@ -58,6 +59,9 @@ enum Command {
     /// Stored callbacks: list, look into, decide anew
     #[command(subcommand)]
     Callbacks(callbacks::Command),
+    /// Deciding many callbacks anew, in the background
+    #[command(subcommand)]
+    Replays(replays::Command),
     /// The events that are told
     #[command(subcommand)]
     Events(events::Command),
@@ -101,6 +105,7 @@ async fn dispatch(command: Command, sources: Sources) -> anyhow::Result<u8> {
         Command::Verify(args) => sign::run_verify(args, &sources).await,
         Command::Send(args) => send::run(args, &sources).await,
         Command::Callbacks(command) => callbacks::run(command, &sources).await,
+        Command::Replays(command) => replays::run(command, &sources).await,
         Command::Events(command) => events::run(command, &sources).await,
         Command::Ledger(command) => ledger::run(command, &sources).await,
         Command::Healthcheck(args) => healthcheck::run(args, &sources).await,

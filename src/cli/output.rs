@@ -126,3 +126,8 @@ pub fn tell(line: &str) {
     // There is nobody to tell that stderr is closed.
     drop(std::io::stderr().lock().write_all(format!("{line}\n").as_bytes()));
 }
+
+/// Rewrites the last line of a terminal's stderr.
+pub fn progress(line: &str) {
+    drop(std::io::stderr().lock().write_all(format!("\r{line}\x1b[K").as_bytes()));
+}

@@ -17,6 +17,7 @@ use crate::app::{App, Tasks};
 use crate::config::{Role, Settings, Sources, Token};
 use crate::worker::index::Index;
 use crate::worker::publish::{self, Publisher};
+use crate::worker::replays::Replays;
 use crate::worker::retry::Retry;
 use crate::worker::{self};
 use crate::{http, telemetry};
@@ -146,6 +147,12 @@ fn spawn_workers(app: &Arc<App>, tasks: &mut Tasks, working: &CancellationToken)
     let stop = working.clone();
     tasks.spawn("index worker", async {
         let _: () = worker::run(index, stop).await;
+        Ok(())
+    });
+    let replays = Replays::new(app.booker.clone(), app.booker_parts(), app.settings.limits.replay_batch);
+    let stop = working.clone();
+    tasks.spawn("replay worker", async {
+        let _: () = worker::run(replays, stop).await;
         Ok(())
     });
     if app.settings.broker.urls.is_empty() {

@@ -107,6 +107,8 @@ pub struct Limits {
     pub batch: usize,
     pub shutdown_s: u64,
     pub http_workers: usize,
+    /// Callbacks that a replay in the background decides at once.
+    pub replay_batch: u64,
 }
 
 #[derive(Debug, Clone)]

@@ -50,6 +50,7 @@ pub(super) fn settings(given: &BTreeMap<String, Given>, faults: &mut Vec<String>
             batch: reader.number("limits.batch", 1..=10_000),
             shutdown_s: reader.number("limits.shutdown_s", 1..=600),
             http_workers: reader.number("limits.http_workers", 1..=256),
+            replay_batch: reader.number("limits.replay_batch", 1..=10_000),
         },
         log: log(reader),
     };

@@ -103,6 +103,7 @@ pub static SETTINGS: &[Setting] = &[
     setting("limits.batch", "512", "callbacks booked in one transaction, at most"),
     setting("limits.shutdown_s", "25", "seconds for a graceful stop"),
     setting("limits.http_workers", "1", "threads that serve callbacks; one takes tens of thousands a second"),
+    setting("limits.replay_batch", "1000", "callbacks that a replay in the background decides at once, at most"),
     setting("log.format", "auto", "json, text, or auto: text on a terminal, json elsewhere"),
     setting("log.filter", "info", "what is logged, such as `info` or `warn,tallyhook=debug`"),
 ];

@@ -4,6 +4,7 @@
 pub mod index;
 mod link;
 pub mod publish;
+pub mod replays;
 pub mod retry;
 
 use std::time::Duration;

@@ -22,6 +22,7 @@ mod outage;
 mod pika;
 mod printing;
 mod properties;
+mod replays;
 mod replicas;
 mod sandbox_api;
 mod sandbox_php;

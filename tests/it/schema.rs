@@ -52,6 +52,9 @@ async fn the_entities_are_what_the_migrations_make() {
         fits(orm, entity::posting::Entity).await;
         fits(orm, entity::redelivery::Entity).await;
         fits(orm, entity::withdrawal::Entity).await;
+        fits(orm, entity::replay_change::Entity).await;
+        fits(orm, entity::replay_job::Entity).await;
+        fits(orm, entity::replay_sum::Entity).await;
     }
 }
 

@@ -18,7 +18,8 @@ use crate::store::merchants;
 
 type Answer = Result<HttpResponse, ApiError>;
 
-const PARAMS: [&str; 9] = ["merchant", "state", "type", "status", "foreign_id", "q", "since", "after", "limit"];
+const PARAMS: [&str; 10] =
+    ["merchant", "state", "type", "status", "foreign_id", "q", "since", "until", "after", "limit"];
 
 /// `GET /api/callbacks`
 pub(super) async fn list(request: HttpRequest, app: web::Data<App>) -> Answer {
@@ -35,6 +36,7 @@ pub(super) async fn list(request: HttpRequest, app: web::Data<App>) -> Answer {
         foreign_id: params.take("foreign_id"),
         q: params.take("q"),
         since: params.take("since"),
+        until: params.take("until"),
     };
     let filter = filter(words, &app).await?;
     let page = callbacks::list(&app.db, &filter, after.transpose()?, limit).await?;
@@ -90,20 +92,21 @@ struct Many {
     foreign_id: Option<String>,
     q: Option<String>,
     since: Option<String>,
+    until: Option<String>,
     after: Option<String>,
     limit: Option<u64>,
 }
 
 /// `POST /api/callbacks/replay`: a page of what the filter means, oldest first. Without a filter: all that waits.
 pub(super) async fn replay_filtered(body: Result<web::Bytes, actix_web::Error>, app: web::Data<App>) -> Answer {
-    let Many { dry_run, merchant, state, r#type, status, foreign_id, q, since, after, limit } = read(body)?;
+    let Many { dry_run, merchant, state, r#type, status, foreign_id, q, since, until, after, limit } = read(body)?;
     let is_dry_run = dry_run.unwrap_or(true);
     let limit = limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(ApiError::Invalid(format!("`limit` must be a whole number from 1 to {LIMIT_MAX}")));
     }
     let after = after.map_or(Ok(0), |after| position("after", &after))?;
-    let filter = filter(Words { merchant, state, r#type, status, foreign_id, q, since }, &app).await?;
+    let filter = filter(Words { merchant, state, r#type, status, foreign_id, q, since, until }, &app).await?;
     if matches!(filter.state, Some(State::Booked | State::Ignored)) {
         return Err(ApiError::Invalid("only `held` and `failed` callbacks can be decided anew".into()));
     }
@@ -123,7 +126,7 @@ fn log(diff: &Diff, is_dry_run: bool) {
 }
 
 /// A JSON body; none is as good as an empty object.
-fn read<T: DeserializeOwned + Default>(body: Result<web::Bytes, actix_web::Error>) -> Result<T, ApiError> {
+pub(super) fn read<T: DeserializeOwned + Default>(body: Result<web::Bytes, actix_web::Error>) -> Result<T, ApiError> {
     let body = body.map_err(|error| match error.as_error() {
         Some(PayloadError::Overflow) => ApiError::TooLarge,
         Some(_) | None => ApiError::Invalid("the body ended early".into()),

@@ -9,6 +9,7 @@ mod events;
 mod ledger;
 mod operations;
 pub mod query;
+pub mod replays;
 pub mod shape;
 
 use actix_web::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
@@ -25,6 +26,10 @@ pub static ROUTES: &[Route] = &[
     Route::post("/api/callbacks/replay", OPERATOR, || web::to(callbacks::replay_filtered)),
     Route::get("/api/callbacks/{id}", VIEWER, || web::to(callbacks::show)),
     Route::post("/api/callbacks/{id}/replay", OPERATOR, || web::to(callbacks::replay_one)),
+    Route::get("/api/replays", VIEWER, || web::to(replays::list)),
+    Route::post("/api/replays", OPERATOR, || web::to(replays::ask)),
+    Route::get("/api/replays/{id}", VIEWER, || web::to(replays::show)),
+    Route::post("/api/replays/{id}/stop", OPERATOR, || web::to(replays::stop)),
     Route::get("/api/balances", VIEWER, || web::to(ledger::balances)),
     Route::get("/api/accounts", VIEWER, || web::to(books::accounts)),
     Route::get("/api/accounts/{id}/postings", VIEWER, || web::to(books::postings)),

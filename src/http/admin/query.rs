@@ -16,6 +16,8 @@ use crate::store::events::MerchantNames;
 /// Rows of a page, unless asked otherwise.
 pub const LIMIT_DEFAULT: u64 = 100;
 pub const LIMIT_MAX: u64 = 1_000;
+/// Characters of a reason or a note.
+const TEXT_MAX: usize = 2_000;
 
 /// The parameters of a query, each at most once and none unknown. An empty one is as good as none.
 pub struct Params(BTreeMap<String, String>);
@@ -85,9 +87,16 @@ pub struct Words {
     pub foreign_id: Option<String>,
     pub q: Option<String>,
     pub since: Option<String>,
+    pub until: Option<String>,
 }
 
 impl Words {
+    /// Whether nothing is asked for, which means everything.
+    pub fn is_empty(&self) -> bool {
+        let Self { merchant, state, r#type, status, foreign_id, q, since, until } = self;
+        [merchant, state, r#type, status, foreign_id, q, since, until].iter().all(|word| word.is_none())
+    }
+
     /// The filter they mean, or what is wrong with them.
     pub fn filter(self, names: &MerchantNames, now_us: i64) -> Result<Filter, String> {
         let texts = [&self.r#type, &self.status, &self.foreign_id, &self.q];
@@ -102,6 +111,7 @@ impl Words {
             foreign_id: self.foreign_id,
             q: self.q,
             since_us: self.since.map(|text| since(&text, now_us)).transpose()?,
+            until_us: self.until.map(|text| moment("until", &text, now_us)).transpose()?,
         })
     }
 }
@@ -135,6 +145,12 @@ pub fn moment(name: &str, text: &str, now_us: i64) -> Result<i64, String> {
         format!("`{name}` must be a time such as 2026-11-20T12:00:00Z, or how long ago, such as 2h or 7d, not `{text}`")
     })?;
     i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000)).map_err(|error| error.to_string())
+}
+
+/// What somebody says about what they do: it is kept, so it must be there.
+pub fn text(name: &str, text: String) -> Result<String, String> {
+    let is_fine = !text.trim().is_empty() && text.chars().count() <= TEXT_MAX && !text.contains('\0');
+    is_fine.then_some(text).ok_or_else(|| format!("`{name}` must say something, in at most {TEXT_MAX} characters"))
 }
 
 fn duration_us(text: &str) -> Option<i64> {

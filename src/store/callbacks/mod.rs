@@ -6,6 +6,7 @@
 //! the newest on, [`SCAN_ROWS`] callbacks a page: a page may then be short although its cursor leads on.
 
 mod detail;
+mod stretch;
 
 use std::collections::HashMap;
 
@@ -16,6 +17,7 @@ use sea_orm::{
 
 pub(super) use detail::opened;
 pub use detail::{Detail, Discrepancy, Failure, Transfer, TransferPosting, get};
+pub use stretch::{Scope, Stood, Stretch, bounds, stretch};
 
 use super::booking::State;
 use super::{Db, Kind, StoreError, merchants, timeline};
@@ -38,6 +40,8 @@ pub struct Filter {
     /// Exactly a payment's id, a `foreign_id`, an `end_user_reference`, an address or a txid.
     pub q: Option<String>,
     pub since_us: Option<i64>,
+    /// Received before this moment.
+    pub until_us: Option<i64>,
 }
 
 /// Where a list goes on. `s…`: what the indexes know of `q` was listed, the rest is looked for from there.
@@ -253,16 +257,18 @@ fn select(filter: &Filter) -> Select<Entity> {
     }
     let merchant = filter.merchant.map(|id| Column::MerchantId.eq(id.0));
     let since = filter.since_us.map(|since_us| Column::ReceivedUs.gte(since_us));
+    let until = filter.until_us.map(|until_us| Column::ReceivedUs.lt(until_us));
     // Orders are ours, and have lists of their own.
     let ours = Column::Origin.ne(Origin::Order.code());
-    query.filter(Condition::all().add(ours).add_option(merchant).add_option(since))
+    query.filter(Condition::all().add(ours).add_option(merchant).add_option(since).add_option(until))
 }
 
 /// Whether an index leads to what is meant, or most rows are.
 fn is_indexed(filter: &Filter) -> bool {
     let is_waiting = matches!(filter.state, Some(State::Held | State::Failed));
-    let is_any =
-        filter.state.is_none() && filter.kind.is_none() && filter.status.is_none() && filter.merchant.is_none();
+    let texts = [&filter.kind, &filter.status];
+    let is_all = filter.state.is_none() && filter.merchant.is_none() && filter.until_us.is_none();
+    let is_any = is_all && texts.iter().all(|text| text.is_none());
     is_waiting || is_any || filter.foreign_id.is_some()
 }
 

@@ -58,6 +58,15 @@ impl TestApp {
 
     /// The same with more settings, as (variable, value).
     pub(crate) async fn with(backend: Backend, more: &[(&str, &str)]) -> Self {
+        Self::as_part(backend, more, Part::All).await
+    }
+
+    /// Without the work in the background, for instance.
+    pub(crate) async fn start_as(backend: Backend, part: Part) -> Self {
+        Self::as_part(backend, &[], part).await
+    }
+
+    async fn as_part(backend: Backend, more: &[(&str, &str)], part: Part) -> Self {
         let (url, folder) = match backend {
             Backend::Postgres => (servers::fresh_database().await, None),
             Backend::Sqlite => {
@@ -65,7 +74,7 @@ impl TestApp {
                 (format!("sqlite://{}/test.db?mode=rwc", folder.display()), Some(folder))
             }
         };
-        let running = launch(&url, more).await;
+        let running = launch_as(&url, more, part).await;
         let public = format!("http://{}", running.public.expect("it takes callbacks"));
         let admin = format!("http://{}", running.admin);
         Self { public, admin, client: client(), url, folder, running: Some(running) }
@@ -159,12 +168,16 @@ impl Drop for TestApp {
 
 /// Starts an instance on a database, migrating it first.
 pub(crate) async fn launch(url: &str, more: &[(&str, &str)]) -> Running {
+    launch_as(url, more, Part::All).await
+}
+
+async fn launch_as(url: &str, more: &[(&str, &str)], part: Part) -> Running {
     drop(rustls::crypto::ring::default_provider().install_default());
     let settings = settings(url, more);
     let db = Db::lazy(url, 2).await.expect("a database");
     schema::migrate(&db).await.expect("migrations apply");
     let tokens = settings.tokens.clone();
-    Running::start(settings, tokens, Part::All).await.expect("it starts")
+    Running::start(settings, tokens, part).await.expect("it starts")
 }
 
 pub(crate) fn settings(url: &str, more: &[(&str, &str)]) -> Settings {

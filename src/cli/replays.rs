@@ -1,0 +1,180 @@
+//! `replays run|list|show|stop`: deciding many callbacks anew as a job that is kept in the database. `run` works on it
+//! itself and shows how far it is; when it is interrupted, a running instance goes on with it.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::callbacks::Which;
+use super::output::{Listing, Output, Usage, print, progress, tell};
+use crate::app::{booker_parts, database, now_us};
+use crate::booker::booker;
+use crate::config::{Settings, Sources};
+use crate::http::admin::query::text;
+use crate::http::admin::replays::{VERSION, told};
+use crate::metrics::Metrics;
+use crate::store::callbacks::Scope;
+use crate::store::replays::{self, Asked, Job, JobState};
+use crate::store::{Db, merchants};
+use crate::worker::replays::Replays;
+use crate::worker::{Progress, Worker};
+
+const COLUMNS: &[&str] =
+    &["id", "asked_at", "asked_by", "state", "dry_run", "decided", "changed", "differing", "failed", "reason"];
+const PAUSE: Duration = Duration::from_millis(200);
+/// Characters of the bar.
+const BAR: i64 = 30;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Decides callbacks anew, all of them without a filter; changes nothing without --yes
+    Run(Box<RunArgs>),
+    /// Lists replays, newest first
+    List {
+        /// How many, at most
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1000))]
+        limit: u64,
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Everything about one replay; exit code 3 if there is none
+    Show {
+        id: i64,
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Stops a replay between two batches
+    Stop { id: i64 },
+}
+
+#[derive(clap::Args)]
+pub struct RunArgs {
+    /// Callbacks; without any, all that the filter means
+    pub ids: Vec<i64>,
+    #[command(flatten)]
+    pub which: Which,
+    /// Why; it is kept
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Does it
+    #[arg(long)]
+    pub yes: bool,
+    /// Leaves the work to a running instance
+    #[arg(long)]
+    pub detach: bool,
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+pub async fn run(command: Command, sources: &Sources) -> anyhow::Result<u8> {
+    let settings = Settings::load(sources)?;
+    let db = database(&settings).await?;
+    match command {
+        Command::Run(args) => ask(&settings, &db, *args).await,
+        Command::List { limit, output } => list(&db, limit, output).await,
+        Command::Show { id, output } => show(&db, id, output).await,
+        Command::Stop { id } => {
+            replays::stop(&db, id, &who(), now_us()).await?;
+            show(&db, id, Output::Table).await
+        }
+    }
+}
+
+async fn ask(settings: &Settings, db: &Db, args: RunArgs) -> anyhow::Result<u8> {
+    let RunArgs { ids, which, reason, yes, detach, output } = args;
+    if !ids.is_empty() && !which.is_empty() {
+        return Err(Usage("give ids or a filter, not both.".to_owned()).into());
+    }
+    let asked = Asked {
+        scope: Scope { ids, filter: which.filter(db).await? },
+        is_dry_run: !yes,
+        reason: text("reason", reason).map_err(Usage)?,
+        by: who(),
+        version: VERSION.to_owned(),
+        at_us: now_us(),
+    };
+    let id = replays::ask(db, &asked).await?;
+    let job = if detach { replays::get(db, id).await? } else { Some(work(settings, db, id).await?) };
+    show(db, id, output).await?;
+    let has_failed = job.is_some_and(|job| job.counts.failed > 0 || job.counts.differing > 0);
+    Ok(if has_failed { 4 } else { 0 })
+}
+
+/// Whoever has a shell here has the database: the audit can only say that much.
+fn who() -> String {
+    "command line".to_owned()
+}
+
+/// Takes the steps of replays until this one has ended, at another process's hands or ours.
+async fn work(settings: &Settings, db: &Db, id: i64) -> anyhow::Result<Job> {
+    let names = merchants::all(db).await?;
+    let own = (&Arc::new(Metrics::default()), &Arc::new(super::ledger::keyring(settings, db).await?));
+    let parts = booker_parts(settings, &names, db, own);
+    let (handle, desk) = booker(parts.clone());
+    let steps = async move {
+        let mut worker = Replays::new(handle, parts, settings.limits.replay_batch);
+        let job = loop {
+            let step = Box::pin(worker.step()).await?;
+            let job = replays::get(db, id).await?.ok_or_else(|| anyhow::anyhow!("replay {id} is gone"))?;
+            show_progress(&job);
+            if job.state != JobState::Running {
+                break job;
+            }
+            if step == Progress::Idle {
+                tokio::select! {
+                    () = worker.woken() => {}
+                    () = tokio::time::sleep(PAUSE) => {}
+                }
+            }
+        };
+        worker.finish().await?;
+        anyhow::Ok(job)
+    };
+    let (job, ()) = tokio::join!(steps, desk);
+    if std::io::stderr().is_terminal() {
+        tell("");
+    }
+    job
+}
+
+/// Only on a terminal: a script wants the result.
+fn show_progress(job: &Job) {
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
+    let share = |of: i64| job.cursor.saturating_mul(of).checked_div(job.upto).unwrap_or(of).clamp(0, of);
+    let done = usize::try_from(share(BAR)).unwrap_or(0);
+    let rest = usize::try_from(BAR).unwrap_or(0).saturating_sub(done);
+    let (decided, changed) = (job.counts.decided, job.counts.changed);
+    let bar = format!("{}{}", "#".repeat(done), ".".repeat(rest));
+    progress(&format!("[{bar}] {:>3} %  {decided} decided, {changed} changed", share(100)));
+}
+
+async fn list(db: &Db, limit: u64, output: Output) -> anyhow::Result<u8> {
+    let mut listing = Listing::new(COLUMNS);
+    for job in replays::list(db, None, limit).await?.rows {
+        listing.rows.extend(told(db, job.id).await?);
+    }
+    listing.print(output)?;
+    Ok(0)
+}
+
+async fn show(db: &Db, id: i64, output: Output) -> anyhow::Result<u8> {
+    let Some(row) = told(db, id).await? else {
+        tell(&format!("tallyhook: there is no replay {id}"));
+        return Ok(3);
+    };
+    match output {
+        Output::Json => print(&format!("{}\n", serde_json::to_string_pretty(&row)?))?,
+        Output::Ndjson => print(&format!("{}\n", serde_json::to_string(&row)?))?,
+        Output::Table | Output::Csv => {
+            let mut listing = Listing::new(&["field", "value"]);
+            row.into_iter().for_each(|(name, value)| listing.push([Value::from(name), value]));
+            listing.print(output)?;
+        }
+    }
+    Ok(0)
+}
