@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod migrate;
 pub mod output;
 pub mod replays;
+pub mod sandbox;
 pub mod send;
 pub mod serve;
 pub mod sign;
@@ -42,6 +43,8 @@ enum Command {
     Serve(serve::Args),
     /// A running example: SQLite in a temporary folder, keys made on the spot, steady sample traffic
     Demo(demo::Args),
+    /// A simulated AlphaPo to test against: scenarios, faults, a clock of its own
+    Sandbox(sandbox::Args),
     /// The database's schema
     #[command(subcommand)]
     Migrate(migrate::Command),
@@ -98,6 +101,7 @@ async fn dispatch(command: Command, sources: Sources) -> anyhow::Result<u8> {
     match command {
         Command::Serve(args) => serve::run(args, sources).await,
         Command::Demo(args) => demo::run(args, sources).await,
+        Command::Sandbox(args) => sandbox::run(args, sources).await,
         Command::Migrate(command) => migrate::run(command, &sources).await,
         Command::Config(command) => config_cmd::run(command, &sources),
         Command::Doctor => doctor::run(&sources).await,

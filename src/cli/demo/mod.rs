@@ -1,5 +1,6 @@
 //! `demo`: a whole deployment in one command, for a newcomer: SQLite in a temporary folder, keys made on the spot,
-//! steady sample traffic, and ready commands to look at it. Everything is gone when it ends.
+//! a sandbox for a processor with steady sample traffic, and ready commands to look at it. Everything is gone when it
+//! ends.
 
 mod traffic;
 
@@ -13,15 +14,21 @@ use super::serve::{Part, Running, random_secret};
 use crate::app::Tasks;
 use crate::config::{Merchant, Role, Settings, Sources, Token};
 use crate::domain::decide::{Credit, Policy, UnknownCustomer};
+use crate::processor::sandbox::faults::{Faults, Plan};
+use crate::processor::sandbox::{self, Options, Sandbox};
 use crate::store::{Db, schema};
-use crate::{http, processor, telemetry};
+use crate::{app, http, processor, telemetry};
+use traffic::Shop;
+
+/// A deposit takes a second, and the day of retries less than half an hour.
+const TIME_SCALE: u32 = 60;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Ends by itself after so many seconds
     #[arg(long, value_name = "SECONDS")]
     pub seconds: Option<u64>,
-    /// Sample callbacks a second
+    /// Sample payments a second
     #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub rate: u64,
 }
@@ -40,18 +47,20 @@ impl Drop for Folder {
 pub async fn run(args: Args, sources: Sources) -> anyhow::Result<u8> {
     let folder = Folder(std::env::temp_dir().join(format!("tallyhook-demo-{}", random_secret())));
     std::fs::create_dir_all(&folder.0)?;
-    let (settings, tokens) = settings(&sources, &folder)?;
+    let (mut settings, tokens) = settings(&sources, &folder)?;
     telemetry::init(&settings.log)?;
     let db = Db::lazy(secrecy::ExposeSecret::expose_secret(&settings.database.url), 1).await?;
     schema::migrate(&db).await?;
     drop(db);
-    let running = Running::start(settings, tokens, Part::All).await?;
-    introduce(&running)?;
-    let settings = &running.app.settings;
-    let traffic =
-        traffic::run(settings.listen.clone(), settings.merchants.clone(), args.rate, running.app.stop.clone());
     let mut side = Tasks::default();
-    side.spawn("sample traffic", traffic);
+    let sandbox = sandbox(&mut settings, &mut side)?;
+    let running = Running::start(settings, tokens, Part::All).await?;
+    introduce(&running, &sandbox)?;
+    if let Some(merchant) = running.app.settings.merchants.first().cloned() {
+        let callbacks = callback_url(&running.app.settings);
+        let shop = Shop { api: sandbox.api(), sandbox: sandbox.clone(), callbacks, merchant, rate: args.rate };
+        side.spawn("sample traffic", traffic::run(shop, running.app.stop.clone()));
+    }
     if let Some(seconds) = args.seconds {
         let stop = running.app.stop.clone();
         side.spawn("timer", async move {
@@ -61,6 +70,7 @@ pub async fn run(args: Args, sources: Sources) -> anyhow::Result<u8> {
         });
     }
     let code = running.until_stopped().await?;
+    sandbox.stop();
     say("The demo has ended; its folder is removed.")?;
     Ok(code)
 }
@@ -90,6 +100,34 @@ fn settings(sources: &Sources, folder: &Folder) -> anyhow::Result<(Settings, Vec
     Ok((settings, vec![token]))
 }
 
+/// A processor to trade with, in a hurry and not without faults; from then on it is the one of the settings.
+fn sandbox(settings: &mut Settings, tasks: &mut Tasks) -> anyhow::Result<Sandbox> {
+    use secrecy::ExposeSecret;
+    let url = callback_url(settings);
+    let merchants = settings.merchants.iter().map(|merchant| {
+        let merchant = sandbox::world::Merchant::new(&merchant.key, merchant.secret.expose_secret(), &url);
+        traffic::capital().into_iter().fold(merchant, |merchant, (code, sum)| merchant.with_balance(code, sum))
+    });
+    let faults = Faults { duplicate: 20, reorder: 5, unheard: 5, drift: 20, early: 20, ..Faults::default() };
+    let (sandbox, served) = sandbox::start(Options {
+        listen: free("127.0.0.1:8090")?,
+        merchants: merchants.collect(),
+        seed: rand::random(),
+        time_scale: TIME_SCALE,
+        faults,
+        plan: Plan::default(),
+        withdrawal_limit: None,
+        clock: app::now_us,
+    })?;
+    tasks.spawn("sandbox", served);
+    settings.alphapo.base_url = sandbox.api();
+    Ok(sandbox)
+}
+
+fn callback_url(settings: &Settings) -> String {
+    format!("http://{}/callbacks/alphapo", settings.listen)
+}
+
 /// The address, or a free port beside it when another program has it.
 fn free(address: &str) -> anyhow::Result<String> {
     if http::bind(address, "listen").is_ok() {
@@ -98,7 +136,7 @@ fn free(address: &str) -> anyhow::Result<String> {
     Ok(http::bind("127.0.0.1:0", "listen")?.local_addr()?.to_string())
 }
 
-fn introduce(running: &Running) -> anyhow::Result<()> {
+fn introduce(running: &Running, sandbox: &Sandbox) -> anyhow::Result<()> {
     use secrecy::ExposeSecret;
     let settings = &running.app.settings;
     let (public, admin) = (&settings.listen, &settings.admin_listen);
@@ -106,12 +144,13 @@ fn introduce(running: &Running) -> anyhow::Result<()> {
     let token = running.app.tokens.first().map(|token| token.secret.expose_secret()).unwrap_or_default();
     let body = traffic::hello();
     let signature = processor::signature::sign(&merchant.secret, body.as_bytes());
-    let key = &merchant.key;
+    let (key, processor) = (&merchant.key, &sandbox.url);
     say(&format!(
         "Tallyhook demo: a merchant, a ledger, and sample callbacks arriving. Ctrl-C ends it and removes everything.
 
   callbacks   http://{public}/callbacks/alphapo
   admin API   http://{admin}/api   (token {token})
+  sandbox     {processor}/control/state   (docs/sandbox.md)
 
 Look at the balances:
   curl -s -H 'Authorization: Bearer {token}' http://{admin}/api/balances

@@ -116,8 +116,12 @@ impl World {
 
     fn arrive(&mut self, now: i64, body: &Value) -> Told {
         let text = |name: &str| body.get(name).and_then(Value::scalar).map(str::to_owned);
+        let address = match text("address") {
+            Some(address) => address,
+            None => self.latest_address(word(body, "foreign_id")?)?,
+        };
         let arrival = Arrival {
-            address: word(body, "address")?.to_owned(),
+            address,
             tag: text("tag"),
             amount: amount(body, "amount")?,
             currency: text("currency"),
@@ -125,6 +129,12 @@ impl World {
         };
         let id = self.deposit(now, &arrival)?;
         self.operation_detail(id)
+    }
+
+    fn latest_address(&self, foreign_id: &str) -> Result<String, Refusal> {
+        let latest = self.addresses.values().rev().find(|address| address.foreign_id == foreign_id);
+        let latest = latest.map(|address| address.address.clone());
+        latest.ok_or_else(|| Refusal::Missing(format!("nobody took an address for {foreign_id}")))
     }
 
     fn pay_invoice(&mut self, now: i64, foreign_id: &str, body: &Value) -> Told {

@@ -15,6 +15,13 @@ impl Dice {
         Self { seed, drawn: 0 }
     }
 
+    /// A stream of its own: what is drawn from it depends on the seed and the name alone.
+    #[must_use]
+    pub fn stream(&self, name: &str) -> Self {
+        let seed = self.named(name).first_chunk().map_or(0, |head| u64::from_be_bytes(*head));
+        Self::new(seed)
+    }
+
     /// 32 bytes that depend on the seed and the name alone, not on what was drawn before.
     pub fn named(&self, name: &str) -> [u8; 32] {
         Sha256::new().chain_update(self.seed.to_be_bytes()).chain_update(name).finalize().into()

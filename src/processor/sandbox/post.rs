@@ -113,11 +113,13 @@ impl World {
 
     /// How a delivery went: nothing but 200 counts.
     pub fn delivered(&mut self, now: i64, index: usize, status: Option<u16>) {
-        let is_unheard = status == Some(200) && self.dice.percent(self.faults.unheard);
-        let is_doubled = self.dice.percent(self.faults.duplicate);
-        let pause_us = self.dice.between(0, 10 * MINUTE_US);
         // A reset forgets callbacks that are still under way.
         let Some(callback) = self.callbacks.get_mut(index) else { return };
+        // Answers come in any order; what goes wrong with them must not depend on it.
+        let mut dice = self.dice.stream(&format!("delivery {index} {}", callback.attempts.len()));
+        let is_unheard = status == Some(200) && dice.percent(self.faults.unheard);
+        let is_doubled = dice.percent(self.faults.duplicate);
+        let pause_us = dice.between(0, 10 * MINUTE_US);
         callback.under_way = callback.under_way.saturating_sub(1);
         callback.attempts.push(Attempt { at_us: now, status, is_unheard });
         let due = if status == Some(200) && !is_unheard {

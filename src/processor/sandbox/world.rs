@@ -230,19 +230,20 @@ impl World {
     pub(super) fn tell(&mut self, now: i64, id: i64) -> Option<usize> {
         let operation = self.operations.get(&id)?;
         let mut body = operation.body();
-        if self.dice.percent(self.faults.drift) {
-            drift::drift(&mut body, operation, &mut self.dice);
+        let index = self.callbacks.len();
+        let mut dice = self.dice.stream(&format!("callback {index}"));
+        if dice.percent(self.faults.drift) {
+            drift::drift(&mut body, operation, &mut dice);
         }
         let body = php::encode(&body);
         let merchant = self.merchants.get(operation.merchant)?;
         let signature = sign(&merchant.secret, body.as_bytes());
-        let index = self.callbacks.len();
-        let is_lost = self.dice.percent(self.faults.lose);
+        let is_lost = dice.percent(self.faults.lose);
         let status = operation.status;
         self.callbacks.push(Callback::new(id, operation.merchant, status, body, signature, now, is_lost));
         if !is_lost {
-            let is_late = self.dice.percent(self.faults.reorder);
-            let delay_us = if is_late { self.dice.between(SECOND_US, 40 * MINUTE_US) } else { 0 };
+            let is_late = dice.percent(self.faults.reorder);
+            let delay_us = if is_late { dice.between(SECOND_US, 40 * MINUTE_US) } else { 0 };
             self.plan_at(now.saturating_add(delay_us), Task::Send { callback: index });
         }
         if let Some(operation) = self.operations.get_mut(&id) {

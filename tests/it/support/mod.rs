@@ -8,6 +8,7 @@ pub(crate) mod queue;
 pub(crate) mod sandbox;
 pub(crate) mod sender;
 pub(crate) mod servers;
+pub(crate) mod story;
 pub(crate) mod upstream;
 
 use std::collections::BTreeMap;
