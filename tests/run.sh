@@ -12,7 +12,7 @@ Usage: tests/run.sh [--samples DIR] [-- FILTER...]
   --help          this text
   -- FILTER...    run only the tests whose names match (given to cargo nextest, or to cargo test)
 
-Needs a Rust toolchain. PostgreSQL, RabbitMQ, a C compiler and Python with pika are installed from
+Needs a Rust toolchain. PostgreSQL, RabbitMQ, hledger, a C compiler and Python with pika are installed from
 Debian's packages when missing (as root or through sudo). The servers run in a temporary folder on
 free ports of 127.0.0.1; servers that already run on this machine are left alone.
 TEXT
@@ -65,6 +65,7 @@ missing_packages() {
     [[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || echo rabbitmq-server
     [[ -x /usr/bin/python3 ]] || echo python3
     /usr/bin/python3 -c 'import pika' 2>/dev/null || echo python3-pika
+    command -v hledger >/dev/null || echo hledger
     command -v cc >/dev/null || echo gcc libc6-dev
 }
 

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use serde_json::json;
 
+use super::export;
 use super::output::{Listing, Output, print, say};
 use crate::app::database;
 use crate::audit::{self, Report};
@@ -19,6 +20,8 @@ const PAGE: u64 = 1_000;
 pub enum Command {
     /// Lists balances, in the order in which the accounts were opened
     Balances(Balances),
+    /// The whole ledger for other tools, such as hledger
+    Export(export::Args),
     /// Derives everything anew from the stored bytes and names what differs; exit code 4 if anything does
     Verify {
         #[arg(long, value_enum, default_value_t)]
@@ -45,6 +48,7 @@ pub async fn run(command: Command, sources: &Sources) -> anyhow::Result<u8> {
     let db = database(&settings).await?;
     match command {
         Command::Balances(args) => balances(&db, args).await,
+        Command::Export(args) => export::run(&db, &args).await,
         Command::Verify { output } => {
             let report = audit::verify(&db, &keyring(&settings, &db).await?).await?;
             tell_report(&report, output)?;

@@ -7,6 +7,7 @@ pub mod config_cmd;
 pub mod demo;
 pub mod doctor;
 pub mod events;
+pub mod export;
 pub mod healthcheck;
 pub mod ledger;
 pub mod migrate;

@@ -1,5 +1,7 @@
 //! Reads everything there is, in order and from one snapshot, so that `audit` can derive it anew. Writes nothing.
 
+use std::collections::HashMap;
+
 use sqlx::Connection as _;
 
 use super::booking::{State, sqlite::durable};
@@ -50,6 +52,22 @@ pub struct Account {
     pub customer: i64,
     pub currency: String,
     pub balance: Amount,
+}
+
+/// What an entry's callback calls the payment.
+#[derive(Debug)]
+pub struct Named {
+    pub kind: Option<String>,
+    pub ext_id: Option<String>,
+    pub foreign_id: Option<String>,
+}
+
+impl Named {
+    /// `deposit/2686563`; a withdrawal that has no number of the processor's yet goes by the merchant's name of it.
+    pub fn payment(&self) -> Option<String> {
+        let id = self.ext_id.as_deref().or(self.foreign_id.as_deref())?;
+        Some(format!("{}/{id}", self.kind.as_deref().unwrap_or("unknown")))
+    }
 }
 
 /// One snapshot of the whole ledger.
@@ -159,6 +177,25 @@ impl Snapshot {
                 Ok(Account { id: AccountId(id), merchant: MerchantId(merchant), kind, customer, currency, balance })
             })
             .collect()
+    }
+
+    /// Every customer's name.
+    pub async fn customers(&mut self) -> Result<Vec<(i64, String)>, StoreError> {
+        Ok(rows!(self, (i64, String), "SELECT id, name FROM customers"))
+    }
+
+    /// What the callbacks of a stretch of the journal call their payments.
+    pub async fn named(&mut self, after: i64, last: i64) -> Result<HashMap<i64, Named>, StoreError> {
+        let rows = rows!(
+            self,
+            (i64, Option<String>, Option<String>, Option<String>),
+            "SELECT j.position, c.type, c.ext_id, c.foreign_id FROM journal j JOIN callbacks c ON c.id = j.callback_id
+             WHERE j.position > $1 AND j.position <= $2",
+            after,
+            last
+        );
+        let named = |(position, kind, ext_id, foreign_id)| (position, Named { kind, ext_id, foreign_id });
+        Ok(rows.into_iter().map(named).collect())
     }
 
     /// The callbacks after `after`, in the order of their ids.

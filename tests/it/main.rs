@@ -12,6 +12,7 @@ mod bytes;
 mod client;
 mod config;
 mod demo;
+mod export;
 mod faults;
 mod gateway_auth;
 mod hostile;
