@@ -106,6 +106,14 @@ impl App {
         booker_parts(&self.settings, &self.names, &self.db, (&self.metrics, &self.keyring))
     }
 
+    /// The configured merchants, with their names.
+    pub fn merchants(&self) -> impl Iterator<Item = (MerchantId, &str)> {
+        self.settings.merchants.iter().filter_map(|merchant| {
+            let (id, name) = self.names.0.iter().find(|(_, name)| **name == merchant.name)?;
+            Some((MerchantId(*id), name.as_str()))
+        })
+    }
+
     /// The name a merchant is known by.
     pub fn merchant_name(&self, id: MerchantId) -> &str {
         self.names.0.get(&id.0).map_or("?", String::as_str)

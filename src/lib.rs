@@ -23,6 +23,7 @@ pub mod config;
 pub mod domain;
 pub mod http;
 pub mod metrics;
+pub mod outbound;
 pub mod processor;
 pub mod store;
 pub mod telemetry;

@@ -15,6 +15,8 @@ pub mod journal_head;
 pub mod merchant;
 pub mod payment;
 pub mod posting;
+pub mod reconciled;
+pub mod reconciliation;
 pub mod redelivery;
 pub mod replay_change;
 pub mod replay_job;

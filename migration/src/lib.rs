@@ -13,6 +13,7 @@ mod m20261121_000004_orders;
 mod m20261121_000010_account_lines;
 mod m20261121_000020_replays;
 mod m20261121_000030_signatures;
+mod m20261121_000050_reconciliations;
 
 pub struct Migrator;
 
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000010_account_lines::Migration),
             Box::new(m20261121_000020_replays::Migration),
             Box::new(m20261121_000030_signatures::Migration),
+            Box::new(m20261121_000050_reconciliations::Migration),
         ]
     }
 }

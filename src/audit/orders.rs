@@ -64,11 +64,7 @@ impl Decisions {
             Owner::Unknown | Owner::Contradictory | Owner::Missing => None,
         };
         let own = self.around.own(stored, &callback).cloned();
-        let discrepancy = match order {
-            Order::Assign { discrepancy, .. } => Some(*discrepancy),
-            Order::Correct(correction) => correction.discrepancy,
-            Order::Customer { .. } | Order::Withdrawal(_) | Order::Refund { .. } => None,
-        };
+        let discrepancy = order.discrepancy();
         // A held callback's discrepancy has no money in suspense, but can be settled by a correction.
         let held = Suspended { currency: String::new(), amount: Amount::ZERO, fee: None, is_open: true };
         let suspended =
@@ -107,7 +103,11 @@ impl Decisions {
                     own.is_failed = true;
                 }
             }
-            Order::Customer { .. } | Order::Assign { .. } | Order::Correct(_) => {}
+            Order::Customer { .. }
+            | Order::Assign { .. }
+            | Order::Correct(_)
+            | Order::Report(_)
+            | Order::Settle { .. } => {}
         }
         if let Some(open) = discrepancy.and_then(|at| self.around.suspended.get_mut(&(stored.merchant, at))) {
             open.is_open = false;

@@ -67,9 +67,12 @@ impl Incoming {
         let key = |(kind, value): &(_, String)| ReferenceKey { merchant, kind: *kind, value: value.clone() };
         let references = match &order {
             Order::Customer { references } => references.iter().map(key).collect(),
-            Order::Withdrawal(_) | Order::Refund { .. } | Order::Assign { .. } | Order::Correct(_) => {
-                order.customer().map(key).into_iter().collect()
-            }
+            Order::Withdrawal(_)
+            | Order::Refund { .. }
+            | Order::Assign { .. }
+            | Order::Correct(_)
+            | Order::Report(_)
+            | Order::Settle { .. } => order.customer().map(key).into_iter().collect(),
         };
         Self {
             merchant,
@@ -91,7 +94,7 @@ impl Incoming {
     pub(super) fn withdrawal(&self) -> Option<&str> {
         match &self.order {
             Some(Order::Withdrawal(_) | Order::Refund { .. }) => self.callback.head.foreign_id.as_deref(),
-            Some(Order::Customer { .. } | Order::Assign { .. } | Order::Correct(_)) => None,
+            Some(_) => None,
             None => {
                 let head = &self.callback.head;
                 head.foreign_id.as_deref().filter(|_| head.family() == Family::Withdrawal)
@@ -101,11 +104,7 @@ impl Incoming {
 
     /// The discrepancy that an order settles.
     pub(super) fn discrepancy(&self) -> Option<i64> {
-        match self.order.as_ref()? {
-            Order::Assign { discrepancy, .. } => Some(*discrepancy),
-            Order::Correct(correction) => correction.discrepancy,
-            Order::Customer { .. } | Order::Withdrawal(_) | Order::Refund { .. } => None,
-        }
+        self.order.as_ref()?.discrepancy()
     }
 
     pub(super) fn key(&self) -> Key<'_> {

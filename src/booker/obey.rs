@@ -97,13 +97,13 @@ impl<'a> Plan<'a> {
             callback: id,
             payment,
             customer,
-            reason: None,
+            reason: entry.suspended,
             legs: legs(merchant, customer, &entry),
             new: Some(entry.clone()),
             incoming,
         };
         let subject = match order {
-            Order::Customer { .. } | Order::Correct(_) => id.0,
+            Order::Customer { .. } | Order::Correct(_) | Order::Report(_) | Order::Settle { .. } => id.0,
             Order::Withdrawal(terms) => {
                 let made = Own {
                     id: id.0,
@@ -139,7 +139,15 @@ impl<'a> Plan<'a> {
         };
         self.pending.push(Pending { subject, ..pending });
         if let Some(at) = incoming.discrepancy() {
-            let how = if matches!(order, Order::Assign { .. }) { "assigned" } else { "corrected" };
+            let how = match order {
+                Order::Assign { .. } => "assigned",
+                Order::Settle { .. } => "settled",
+                Order::Customer { .. }
+                | Order::Withdrawal(_)
+                | Order::Refund { .. }
+                | Order::Correct(_)
+                | Order::Report(_) => "corrected",
+            };
             self.writes.resolved.push((at, how));
             if let Some(suspended) = self.around.suspended.get_mut(&(merchant, at)) {
                 suspended.is_open = false;

@@ -114,7 +114,9 @@ impl Plan<'_> {
     }
 
     fn opens_discrepancy(&mut self, entry: &Entry) {
-        let Some(reason) = entry.reason.filter(|_| matches!(entry.effect, Effect::Held | Effect::Suspended)) else {
+        let Some(reason) =
+            entry.reason.filter(|_| matches!(entry.effect, Effect::Held | Effect::Suspended | Effect::Reported))
+        else {
             return;
         };
         self.writes.discrepancies.push(DiscrepancyRow {

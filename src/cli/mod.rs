@@ -12,6 +12,7 @@ pub mod healthcheck;
 pub mod ledger;
 pub mod migrate;
 pub mod output;
+pub mod reconcile;
 pub mod replays;
 pub mod sandbox;
 pub mod send;
@@ -72,6 +73,9 @@ enum Command {
     /// The ledger
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// The processor's balances against the ledger
+    #[command(subcommand)]
+    Reconcile(reconcile::Command),
     /// Asks a running instance whether it is ready
     Healthcheck(healthcheck::Args),
     /// Completions for a shell
@@ -113,6 +117,7 @@ async fn dispatch(command: Command, sources: Sources) -> anyhow::Result<u8> {
         Command::Replays(command) => replays::run(command, &sources).await,
         Command::Events(command) => events::run(command, &sources).await,
         Command::Ledger(command) => ledger::run(command, &sources).await,
+        Command::Reconcile(command) => reconcile::run(command, &sources).await,
         Command::Healthcheck(args) => healthcheck::run(args, &sources).await,
         Command::Completions(args) => completions::run(&args, Cli::command()),
     }

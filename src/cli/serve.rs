@@ -17,6 +17,7 @@ use crate::app::{App, Tasks};
 use crate::config::{Role, Settings, Sources, Token};
 use crate::worker::index::Index;
 use crate::worker::publish::{self, Publisher};
+use crate::worker::reconcile::Reconcile;
 use crate::worker::replays::Replays;
 use crate::worker::retry::Retry;
 use crate::worker::{self};
@@ -153,6 +154,13 @@ fn spawn_workers(app: &Arc<App>, tasks: &mut Tasks, working: &CancellationToken)
     let stop = working.clone();
     tasks.spawn("replay worker", async {
         let _: () = worker::run(replays, stop).await;
+        Ok(())
+    });
+    let owner = format!("{:016x}", rand::random::<u64>());
+    let reconcile = Reconcile { app: Arc::clone(app), owner, began_us: clock() };
+    let stop = working.clone();
+    tasks.spawn("reconciliation", async {
+        let _: () = worker::run(reconcile, stop).await;
         Ok(())
     });
     if app.settings.broker.urls.is_empty() {

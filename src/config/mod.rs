@@ -27,6 +27,7 @@ pub struct Settings {
     pub tokens: Vec<Token>,
     pub alphapo: Alphapo,
     pub gateway: gateway::Gateway,
+    pub reconcile: Reconcile,
     pub limits: Limits,
     pub log: Log,
 }
@@ -96,6 +97,14 @@ pub struct Alphapo {
     pub timeout_ms: u64,
     /// Empty: what the system's variables say.
     pub proxy: SecretString,
+}
+
+/// How often the processor's balances are compared with ours, and how long a difference may be a callback on its way.
+#[derive(Debug, Clone)]
+pub struct Reconcile {
+    /// 0: never by itself.
+    pub every_s: i64,
+    pub patience_s: i64,
 }
 
 #[derive(Debug, Clone)]

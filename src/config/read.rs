@@ -9,7 +9,9 @@ use secrecy::{ExposeSecret, SecretString};
 use super::gateway;
 use super::layers::Given;
 use super::table::{self, Secrecy};
-use super::{Alphapo, Broker, Database, Limits, Log, LogFormat, Merchant, Role, SECRET_CHARS_MIN, Settings, Token};
+use super::{
+    Alphapo, Broker, Database, Limits, Log, LogFormat, Merchant, Reconcile, Role, SECRET_CHARS_MIN, Settings, Token,
+};
 use crate::domain::amount::Amount;
 use crate::domain::decide::{Credit, Policy, UnknownCustomer};
 
@@ -42,6 +44,10 @@ pub(super) fn settings(given: &BTreeMap<String, Given>, faults: &mut Vec<String>
             proxy: proxy(reader, "alphapo.proxy"),
         },
         gateway: gateway::read(reader),
+        reconcile: Reconcile {
+            every_s: reader.number("reconcile.every_s", 0..=604_800),
+            patience_s: reader.number("reconcile.patience_s", 0..=604_800),
+        },
         limits: Limits {
             body_bytes: reader.number("limits.body_bytes", 1024..=1_048_576),
             head_timeout_ms: reader.number("limits.head_timeout_ms", 100..=60_000),

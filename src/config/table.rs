@@ -96,6 +96,8 @@ pub static SETTINGS: &[Setting] = &[
     setting("gateway.delay_s", "87660", "seconds for which a callback may come late; a pool address rests for as long"),
     setting("gateway.strict_idempotency", "false", "true: a repeat that differs gets 409; false: the first answer"),
     setting("gateway.networks", NETWORKS, "CURRENCY/NETWORK=CODE@CONTRACT, with commas: the processor's codes"),
+    setting("reconcile.every_s", "900", "seconds between two comparisons with the processor's balances; 0: never"),
+    setting("reconcile.patience_s", "900", "seconds for which a difference may be a callback on its way"),
     setting("limits.body_bytes", "65536", "bytes of a request's body, at most"),
     setting("limits.head_timeout_ms", "5000", "milliseconds for a request's head to arrive"),
     setting("limits.body_timeout_ms", "10000", "milliseconds for a request's body to arrive"),

@@ -54,8 +54,10 @@ effects! {
     Requested = 34, "requested";
     /// A withdrawal was refused before it began, and its money given back.
     Refunded = 35, "refunded";
-    /// An operator moved money by hand.
+    /// An operator moved money by hand, or a difference that was found is settled.
     Corrected = 36, "corrected";
+    /// Reconciliation found a difference.
+    Reported = 37, "reported";
 }
 
 impl Effect {

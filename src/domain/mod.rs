@@ -14,3 +14,4 @@ pub mod payment;
 pub mod policy;
 pub mod rate;
 pub mod reason;
+pub mod reconcile;

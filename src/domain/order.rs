@@ -31,6 +31,23 @@ pub enum Order {
     Assign { discrepancy: i64, customer: Reference, payment: Told, note: String, by: String },
     /// One posting by hand. `key` tells two equal corrections apart.
     Correct(Correction),
+    /// Reconciliation found a difference: it is told and waits for someone. Nothing moves.
+    Report(Finding),
+    /// A reported difference is gone, or explained.
+    Settle { discrepancy: i64, note: String, by: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Tells two equal findings apart: when the difference began.
+    pub key: String,
+    /// The number of a [`Reason`].
+    pub reason: i16,
+    pub currency: String,
+    #[serde(with = "exact")]
+    pub amount: Amount,
+    /// What may explain it, for the eyes of whoever looks.
+    pub note: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +129,15 @@ pub struct Told {
 }
 
 impl Order {
+    /// The discrepancy that it settles.
+    pub const fn discrepancy(&self) -> Option<i64> {
+        match self {
+            Self::Assign { discrepancy, .. } | Self::Settle { discrepancy, .. } => Some(*discrepancy),
+            Self::Correct(correction) => correction.discrepancy,
+            Self::Customer { .. } | Self::Withdrawal(_) | Self::Refund { .. } | Self::Report(_) => None,
+        }
+    }
+
     /// The bytes that are kept, sealed and hashed.
     pub fn body(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("strings and numbers always serialise")
@@ -125,7 +151,7 @@ impl Order {
     /// The customer that the order names.
     pub fn customer(&self) -> Option<&Reference> {
         match self {
-            Self::Customer { .. } | Self::Refund { .. } => None,
+            Self::Customer { .. } | Self::Refund { .. } | Self::Report(_) | Self::Settle { .. } => None,
             Self::Withdrawal(withdrawal) => withdrawal.customer.as_ref(),
             Self::Assign { customer, .. } => Some(customer),
             Self::Correct(correction) => correction.customer.as_ref(),
@@ -158,6 +184,9 @@ impl Order {
                 ..Head::default()
             },
             Self::Correct(_) => Head { kind: Some("correction".to_owned()), ..Head::default() },
+            Self::Report(_) | Self::Settle { .. } => {
+                Head { kind: Some("reconciliation".to_owned()), ..Head::default() }
+            }
         };
         match self.customer() {
             Some((ReferenceKind::EndUserReference, value)) => head.end_user_reference = Some(value.clone()),
@@ -215,6 +244,8 @@ pub fn obey(order: &Order, known: &Surroundings<'_>) -> Result<NewEntry, Reason>
         Order::Refund { .. } => refund(known),
         Order::Assign { payment, .. } => assign(payment, known),
         Order::Correct(correction) => correct(correction, known),
+        Order::Report(finding) => Ok(report(finding)),
+        Order::Settle { .. } => settle(known),
     }
 }
 
@@ -301,6 +332,35 @@ fn correct(correction: &Correction, known: &Surroundings<'_>) -> Result<NewEntry
         amount: Some(*amount),
         fee: None,
         postings: vec![posting],
+        suspended: None,
+    })
+}
+
+fn report(finding: &Finding) -> NewEntry {
+    NewEntry {
+        event: EventType::DiscrepancyOpened,
+        effect: Effect::Reported,
+        currency: Some(finding.currency.clone()),
+        amount: Some(finding.amount),
+        fee: None,
+        postings: Vec::new(),
+        suspended: Reason::from_code(finding.reason),
+    }
+}
+
+/// Only what moved no money ends without moving any.
+fn settle(known: &Surroundings<'_>) -> Result<NewEntry, Reason> {
+    let reported = known.suspended.ok_or(Reason::NotFound)?;
+    if !reported.is_open || !reported.amount.is_zero() {
+        return Err(Reason::NotOpen);
+    }
+    Ok(NewEntry {
+        event: EventType::DiscrepancyResolved,
+        effect: Effect::Corrected,
+        currency: None,
+        amount: None,
+        fee: None,
+        postings: Vec::new(),
         suspended: None,
     })
 }

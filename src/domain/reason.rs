@@ -78,6 +78,12 @@ reasons! {
     /// The risk score is over the merchant's limit, or can't be read while there is a limit.
     RiskScore = 54, "risk_score";
 
+    // Found by reconciliation: nothing is booked, someone looks.
+    /// The processor holds more than we know of: a credit was lost.
+    BalanceSurplus = 60, "balance_surplus";
+    /// The processor holds less than we think: a false credit, or money that went out without our knowing.
+    BalanceDeficit = 61, "balance_deficit";
+
     // Failed: the worker tries again.
     /// The database refused this callback; the error is kept beside it.
     BookingFailed = 80, "booking_failed";

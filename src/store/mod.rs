@@ -13,6 +13,7 @@ pub mod lines;
 pub mod merchants;
 pub mod payments;
 pub mod proof;
+pub mod reconcile;
 pub mod replays;
 pub mod schema;
 pub mod signatures;

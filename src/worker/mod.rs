@@ -4,6 +4,7 @@
 pub mod index;
 mod link;
 pub mod publish;
+pub mod reconcile;
 pub mod replays;
 pub mod retry;
 

@@ -47,7 +47,7 @@ fn of_ledger(balances: &[Value]) -> BTreeMap<String, String> {
         };
         let mut account = format!("{}:{kind}", row["merchant"].as_str().expect("a merchant"));
         if let Some(customer) = row["customer"].as_str() {
-            let next = customers.len() + 1;
+            let next = customers.len().saturating_add(1);
             let number = customers.entry(customer.to_owned()).or_insert(next);
             account = format!("{account}:{number}");
         }

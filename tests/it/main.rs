@@ -23,6 +23,7 @@ mod outage;
 mod pika;
 mod printing;
 mod properties;
+mod reconcile;
 mod replays;
 mod replicas;
 mod sandbox_api;

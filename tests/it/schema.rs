@@ -50,6 +50,8 @@ async fn the_entities_are_what_the_migrations_make() {
         fits(orm, entity::merchant::Entity).await;
         fits(orm, entity::payment::Entity).await;
         fits(orm, entity::posting::Entity).await;
+        fits(orm, entity::reconciled::Entity).await;
+        fits(orm, entity::reconciliation::Entity).await;
         fits(orm, entity::redelivery::Entity).await;
         fits(orm, entity::withdrawal::Entity).await;
         fits(orm, entity::replay_change::Entity).await;

@@ -204,7 +204,12 @@ fn transfer(
     Ok(Transfer {
         position: entry.position,
         key: match effect {
-            Effect::Held | Effect::Released | Effect::Requested | Effect::Refunded | Effect::Corrected => {
+            Effect::Held
+            | Effect::Released
+            | Effect::Requested
+            | Effect::Refunded
+            | Effect::Corrected
+            | Effect::Reported => {
                 let digest = row.digest.as_slice().try_into();
                 let digest = digest.map_err(|_length| corrupt(row.id, "a digest that is not 32 bytes"))?;
                 EffectKey::OfCallback { digest, effect }

@@ -1,0 +1,122 @@
+//! `reconcile run|report`: the processor's balances against the ledger, now, and what was found before. Exit code 4 while
+//! something is open.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::output::{Listing, Output, tell};
+use crate::app::{App, Tasks, database};
+use crate::config::{Settings, Sources};
+use crate::domain::event::rfc3339;
+use crate::domain::reconcile::Verdict;
+use crate::outbound::reconcile;
+use crate::store::reconcile::Run;
+use crate::store::{self, merchants};
+
+const COLUMNS: &[&str] = &[
+    "time",
+    "merchant",
+    "currency",
+    "verdict",
+    "ours",
+    "theirs",
+    "in_flight",
+    "difference",
+    "since",
+    "discrepancy",
+    "error",
+];
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Asks the processor now, compares, and opens or settles discrepancies
+    Run {
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// What the latest runs found
+    Report {
+        /// How many runs
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+        limit: u64,
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+}
+
+pub async fn run(command: Command, sources: &Sources) -> anyhow::Result<u8> {
+    let settings = Settings::load(sources)?;
+    match command {
+        Command::Run { output } => run_now(settings, output).await,
+        Command::Report { limit, output } => {
+            let db = database(&settings).await?;
+            let names = merchants::all(&db).await?;
+            let runs =
+                store::reconcile::runs(&db, i64::MAX, limit.saturating_mul(settings.merchants.len().try_into()?))
+                    .await?;
+            show(&runs, |run| names.0.get(&run.merchant.0).cloned().unwrap_or_default(), output)
+        }
+    }
+}
+
+async fn run_now(settings: Settings, output: Output) -> anyhow::Result<u8> {
+    let mut tasks = Tasks::default();
+    let app = App::start(settings, Vec::new(), &mut tasks).await?;
+    let mut runs = Vec::new();
+    for (id, _) in app.merchants() {
+        runs.push(reconcile::run(&app, id, "command").await?);
+    }
+    let has_failed = runs.iter().any(|run| run.error.is_some());
+    let code = show(&runs, |run| app.merchant_name(run.merchant).to_owned(), output)?;
+    drop(app);
+    tasks.drain(std::time::Duration::from_secs(10)).await?;
+    if has_failed {
+        tell("tallyhook: the processor could not be asked; see the errors above");
+        return Ok(1);
+    }
+    Ok(code)
+}
+
+fn show(runs: &[Run], name: impl Fn(&Run) -> String, output: Output) -> anyhow::Result<u8> {
+    let mut listing = Listing::new(COLUMNS);
+    for run in runs {
+        if run.lines.is_empty() {
+            let (time, none) = (json!(rfc3339(run.began_us)), json!(null));
+            let rest =
+                [none.clone(), none.clone(), none.clone(), none.clone(), none.clone(), none.clone(), none.clone()];
+            let [currency, verdict, ours, theirs, in_flight, difference, since] = rest;
+            let error = json!(run.error);
+            listing.push([
+                time,
+                json!(name(run)),
+                currency,
+                verdict,
+                ours,
+                theirs,
+                in_flight,
+                difference,
+                since,
+                none,
+                error,
+            ]);
+        }
+        for line in &run.lines {
+            listing.push([
+                json!(rfc3339(run.began_us)),
+                json!(name(run)),
+                json!(line.currency),
+                json!(line.verdict.word()),
+                json!(line.sides.ours),
+                json!(line.sides.theirs),
+                json!(line.sides.in_flight),
+                json!(line.sides.difference()),
+                json!(line.since_us.map(rfc3339)),
+                json!(line.discrepancy.map(|id| id.to_string())),
+                json!(null),
+            ]);
+        }
+    }
+    listing.print(output)?;
+    let is_open = runs.iter().flat_map(|run| &run.lines).any(|line| line.verdict == Verdict::Open);
+    Ok(if is_open { 4 } else { 0 })
+}
