@@ -3,12 +3,16 @@
 
 pub mod account;
 pub mod account_line;
+pub mod address;
 pub mod callback;
 pub mod cursor;
 pub mod customer;
 pub mod customer_reference;
+pub mod deposit_request;
 pub mod discrepancy;
 pub mod failure;
+pub mod gateway_allocation;
+pub mod gateway_invoice;
 pub mod gateway_signature;
 pub mod journal;
 pub mod journal_head;

@@ -13,6 +13,8 @@ mod m20261121_000004_orders;
 mod m20261121_000010_account_lines;
 mod m20261121_000020_replays;
 mod m20261121_000030_signatures;
+mod m20261121_000031_addresses;
+mod m20261121_000032_invoices;
 mod m20261121_000050_reconciliations;
 
 pub struct Migrator;
@@ -29,6 +31,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000020_replays::Migration),
             Box::new(m20261121_000030_signatures::Migration),
             Box::new(m20261121_000050_reconciliations::Migration),
+            Box::new(m20261121_000031_addresses::Migration),
+            Box::new(m20261121_000032_invoices::Migration),
         ]
     }
 }

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::Report;
 use super::orders::Around;
+use super::pool::Pools;
 use crate::domain::callback::{Callback, Origin, fingerprint};
 use crate::domain::customer::{Owner, ReferenceKind, identify, references};
 use crate::domain::decide::{Decision, Known, NewEntry, Policy, UnknownCustomer, decide};
@@ -66,10 +67,11 @@ pub(super) struct Decisions {
     waiting: BTreeMap<i64, (Stored, Reading)>,
     pub expected: HashMap<i64, Expected>,
     pub(super) around: Around,
+    pools: Pools,
 }
 
 impl Decisions {
-    pub(super) fn new(references: Vec<(i16, i16, String, i64)>, turns: &[(i64, i64)]) -> Self {
+    pub(super) fn new(references: Vec<(i16, i16, String, i64)>, turns: &[(i64, i64)], pools: Pools) -> Self {
         let references = references
             .into_iter()
             .map(|(merchant, kind, value, id)| (Self::reference(MerchantId(merchant), kind, &value), id))
@@ -91,6 +93,7 @@ impl Decisions {
             waiting: BTreeMap::new(),
             expected: HashMap::new(),
             around: Around::default(),
+            pools,
         }
     }
 
@@ -158,13 +161,17 @@ impl Decisions {
         let mut policy = Policy::from_code(stored.policy);
         let own = self.around.own(stored, callback);
         let its_own = own.and_then(|own| own.customer);
-        let mut owner = its_own.map_or_else(|| self.owner(stored, references(&callback.head)), Owner::Known);
+        let key = payment_key(stored, callback);
+        let payment = self.payments.get(&key);
+        let pooled = || self.pools.owner(stored, callback, payment);
+        let named = || pooled().unwrap_or_else(|| self.owner(stored, references(&callback.head)));
+        let mut owner = its_own.map_or_else(named, Owner::Known);
         match stored.reason {
             // What was unknown then may be known by now.
             Some(Reason::CustomerUnknown | Reason::UnknownCustomer) if its_own.is_none() => {
                 owner = match owner {
                     Owner::Known(_) | Owner::Unknown => Owner::Unknown,
-                    Owner::Contradictory | Owner::Missing => owner,
+                    Owner::Contradictory | Owner::Missing | Owner::Withheld(_) => owner,
                 };
                 policy.unknown_customer = UnknownCustomer::Suspense;
             }
@@ -172,10 +179,9 @@ impl Decisions {
             Some(Reason::RiskScore) => policy.risk_limit = crate::domain::amount::Amount::from_units(-1),
             Some(_) | None => {}
         }
-        let key = payment_key(stored, callback);
         let twin = fingerprint(callback).and_then(|print| self.twins.get(&(stored.merchant.0, print)));
         let has_twin = twin.is_some_and(|twin| *twin != key);
-        let known = Known { payment: self.payments.get(&key), owner, policy, has_twin, own };
+        let known = Known { payment, owner, policy, has_twin, own };
         (decide(callback, &known), owner)
     }
 
@@ -193,10 +199,7 @@ impl Decisions {
 
     fn apply(&mut self, stored: &Stored, callback: &Callback, applied: crate::domain::decide::Applied, owner: Owner) {
         let key = payment_key(stored, callback);
-        let customer = match owner {
-            Owner::Known(id) => Some(id),
-            Owner::Unknown | Owner::Contradictory | Owner::Missing => None,
-        };
+        let customer = owner.customer();
         let payment = PaymentId(stored.payment.unwrap_or_default());
         self.payments.insert(key, Payment { id: payment, status: applied.status, facts: applied.facts, customer });
         self.around.answer(stored, callback, &applied);

@@ -6,11 +6,13 @@
 mod books;
 mod decisions;
 mod orders;
+mod pool;
 
 use std::thread;
 
 use books::Books;
 use decisions::{Decisions, Reading};
+use pool::Pools;
 use tokio::task;
 
 use crate::processor::signature::Keyring;
@@ -46,7 +48,8 @@ pub async fn verify(db: &Db, keyring: &Keyring) -> Result<Report, StoreError> {
     let mut snapshot = Snapshot::begin(db).await?;
     let mut report = Report::default();
     let references = snapshot.references().await?;
-    let mut decisions = Decisions::new(references, &snapshot.turns().await?);
+    let pools = Pools::read(&mut snapshot).await?;
+    let mut decisions = Decisions::new(references, &snapshot.turns().await?, pools);
     let mut page = snapshot.callbacks(0, PAGE).await?;
     while let Some(last) = page.last().map(|stored| stored.id) {
         // The next page comes while this one is checked.

@@ -7,7 +7,6 @@ use super::decisions::{Decisions, Expected, digest, money_digest};
 use crate::domain::account::AccountKind;
 use crate::domain::amount::Amount;
 use crate::domain::callback::Callback;
-use crate::domain::customer::Owner;
 use crate::domain::decide::{Applied, NewEntry};
 use crate::domain::ids::{CustomerId, MerchantId, PaymentId};
 use crate::domain::order::{Order, Own, Surroundings, Suspended, obey};
@@ -59,10 +58,7 @@ impl Decisions {
     pub(super) fn obey(&mut self, stored: &Stored, order: &Order, report: &mut Report) {
         let callback = order.told();
         let owner = self.owner(stored, order.customer().map(|(kind, value)| (*kind, value.as_str())).into_iter());
-        let customer = match owner {
-            Owner::Known(id) => Some(id),
-            Owner::Unknown | Owner::Contradictory | Owner::Missing => None,
-        };
+        let customer = owner.customer();
         let own = self.around.own(stored, &callback).cloned();
         let discrepancy = order.discrepancy();
         // A held callback's discrepancy has no money in suspense, but can be settled by a correction.

@@ -214,7 +214,8 @@ impl Desk {
         if !missing.is_empty() {
             self.cache.customers.extend(connection.customers_of(&missing).await?);
         }
-        let around = connection.around(&requests(&members), &suspended(&members)).await?;
+        let mut around = connection.around(&requests(&members), &suspended(&members)).await?;
+        around.windows = connection.windows(&pools(&members)).await?;
         loop {
             let mut plan = Plan::new(head, now_us, &self.cache.customers, around.clone());
             plan.decide_all(&members, &found);
@@ -362,6 +363,12 @@ pub(super) fn receipt(outcome: &Outcome) -> Receipt {
 /// The withdrawal requests that members speak of, each once.
 fn requests<'a>(members: &[Member<'a>]) -> Vec<(MerchantId, &'a str)> {
     let named = members.iter().filter_map(|member| Some((member.incoming.merchant, member.incoming.withdrawal()?)));
+    named.collect::<HashSet<_>>().into_iter().collect()
+}
+
+/// The pool addresses that deposits came to, each once. Most batches have none.
+fn pools<'a>(members: &[Member<'a>]) -> Vec<(MerchantId, &'a str)> {
+    let named = members.iter().filter_map(|member| Some((member.incoming.merchant, member.incoming.pool()?)));
     named.collect::<HashSet<_>>().into_iter().collect()
 }
 

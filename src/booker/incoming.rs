@@ -4,6 +4,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::domain::callback::{Callback, Origin, fingerprint};
+use crate::domain::claim::pool;
 use crate::domain::customer::references;
 use crate::domain::ids::MerchantId;
 use crate::domain::order::Order;
@@ -100,6 +101,11 @@ impl Incoming {
                 head.foreign_id.as_deref().filter(|_| head.family() == Family::Withdrawal)
             }
         }
+    }
+
+    /// The pool address that a deposit came to, by its foreign id.
+    pub(super) fn pool(&self) -> Option<&str> {
+        pool(&self.callback.head).filter(|_| self.order.is_none())
     }
 
     /// The discrepancy that an order settles.

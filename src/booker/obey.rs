@@ -2,13 +2,14 @@
 
 use super::Incoming;
 use super::plan::{Forced, Member, Outcome, Pending, Plan, legs, next};
+use crate::domain::claim;
 use crate::domain::customer::{Owner, identify};
 use crate::domain::decide::{Applied, NewEntry};
 use crate::domain::event::EventType;
 use crate::domain::ids::{CallbackId, CustomerId, PaymentId};
 use crate::domain::journal::Effect;
 use crate::domain::order::{Order, Own, Surroundings, obey};
-use crate::domain::payment::{Phase, phase};
+use crate::domain::payment::{Payment, Phase, phase};
 use crate::domain::reason::Reason;
 use crate::store::booking::own::{FAILED, NewWithdrawal, Owned, PENDING, SETTLED, Turn};
 use crate::store::booking::{Found, State};
@@ -21,14 +22,11 @@ impl<'a> Plan<'a> {
             Some(Forced::Fail | Forced::Dismiss) | None => {}
         }
         let incoming = member.incoming;
-        let owner = self.owner(incoming);
+        let owner = self.owner(incoming, None);
         if matches!(order, Order::Customer { .. }) {
             return self.make_known(incoming, owner);
         }
-        let customer = match owner {
-            Owner::Known(id) => Some(id),
-            Owner::Unknown | Owner::Contradictory | Owner::Missing => None,
-        };
+        let customer = owner.customer();
         let own = self.own(incoming).cloned();
         let suspended = incoming.discrepancy().and_then(|at| self.around.suspended.get(&(incoming.merchant, at)));
         let payment = found.payment.as_ref();
@@ -47,7 +45,11 @@ impl<'a> Plan<'a> {
         }
     }
 
-    pub(super) fn owner(&self, incoming: &Incoming) -> Owner {
+    pub(super) fn owner(&self, incoming: &Incoming, payment: Option<&Payment>) -> Owner {
+        if let Some(address) = incoming.pool() {
+            let windows = self.around.windows.get(&(incoming.merchant, address.to_owned()));
+            return claim::owner(windows.map_or(&[][..], Vec::as_slice), payment, incoming.received_us);
+        }
         let customer_of = |key| self.learned.get(key).or_else(|| self.known.get(key)).copied();
         identify(incoming.references.iter().map(customer_of))
     }
@@ -68,6 +70,7 @@ impl<'a> Plan<'a> {
             Owner::Unknown => self.open(incoming),
             Owner::Contradictory => return declined(Reason::CustomerContradictory),
             Owner::Missing => return declined(Reason::CustomerMissing),
+            Owner::Withheld(reason) => return declined(reason),
         };
         let is_new = self.writes.references.len() > before;
         if is_new {

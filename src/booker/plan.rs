@@ -147,7 +147,8 @@ impl<'a> Plan<'a> {
         let callback = &incoming.callback;
         let payment = self.payment(incoming).or_else(|| found.payment.clone());
         let own = self.own(incoming);
-        let owner = own.and_then(|own| own.customer).map_or_else(|| self.owner(incoming), Owner::Known);
+        let owner =
+            own.and_then(|own| own.customer).map_or_else(|| self.owner(incoming, payment.as_ref()), Owner::Known);
         let is_twin_here =
             incoming.key().fingerprint.is_some_and(|print| self.fingerprints.contains(&(incoming.merchant, print)));
         let has_twin = found.has_twin || is_twin_here;
@@ -158,10 +159,7 @@ impl<'a> Plan<'a> {
             Some(Forced::Dismiss) => Decision::Ignore(Reason::Dismissed),
             None => decide(callback, &known),
         };
-        let customer = match owner {
-            Owner::Known(id) => Some(id),
-            Owner::Unknown | Owner::Contradictory | Owner::Missing => None,
-        };
+        let customer = owner.customer();
         match decision {
             Decision::Apply(applied) => self.apply(index, member, applied, payment, owner),
             Decision::Ignore(reason) => {
@@ -198,7 +196,7 @@ impl<'a> Plan<'a> {
                 Some(id)
             }
             Owner::Unknown if touches => Some(self.open(incoming)),
-            Owner::Unknown | Owner::Contradictory | Owner::Missing => None,
+            Owner::Unknown | Owner::Contradictory | Owner::Missing | Owner::Withheld(_) => None,
         };
         let suspended = applied.entry.as_ref().and_then(|entry| entry.suspended);
         let customer = customer.filter(|_| suspended.is_none());

@@ -20,6 +20,7 @@ use crate::worker::publish::{self, Publisher};
 use crate::worker::reconcile::Reconcile;
 use crate::worker::replays::Replays;
 use crate::worker::retry::Retry;
+use crate::worker::windows::Windows;
 use crate::worker::{self};
 use crate::{http, telemetry};
 
@@ -161,6 +162,12 @@ fn spawn_workers(app: &Arc<App>, tasks: &mut Tasks, working: &CancellationToken)
     let stop = working.clone();
     tasks.spawn("reconciliation", async {
         let _: () = worker::run(reconcile, stop).await;
+        Ok(())
+    });
+    let windows = Windows { db: db.clone(), clock };
+    let stop = working.clone();
+    tasks.spawn("windows worker", async {
+        let _: () = worker::run(windows, stop).await;
         Ok(())
     });
     if app.settings.broker.urls.is_empty() {

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::callback::Head;
+use super::claim;
 use super::ids::CustomerId;
 use super::payment::Family;
+use super::reason::Reason;
 
 /// The two kinds of reference. The number is what the database stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,17 +35,18 @@ impl ReferenceKind {
 }
 
 /// The references by which a callback names its customer. Only deposits do so by `foreign_id`:
-/// for withdrawals and invoices it is the merchant's name of the request.
+/// for withdrawals and invoices it is the merchant's name of the request. What came to a pool address names nobody.
 pub fn references(head: &Head) -> impl Iterator<Item = (ReferenceKind, &str)> {
-    let by_foreign_id = head.foreign_id.as_deref().filter(|_| head.family() == Family::Deposit);
-    let by_user = head.end_user_reference.as_deref();
+    let names_nobody = claim::pool(head).is_some();
+    let by_foreign_id = head.foreign_id.as_deref().filter(|_| head.family() == Family::Deposit && !names_nobody);
+    let by_user = head.end_user_reference.as_deref().filter(|_| !names_nobody);
     by_user
         .map(|value| (ReferenceKind::EndUserReference, value))
         .into_iter()
         .chain(by_foreign_id.map(|value| (ReferenceKind::ForeignId, value)))
 }
 
-/// What the references of a callback say together.
+/// What the references of a callback, or the windows of a pool address, say together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     /// All known references agree; unknown ones beside them belong to the same customer from now on.
@@ -54,6 +57,17 @@ pub enum Owner {
     Contradictory,
     /// The body names nobody.
     Missing,
+    /// A pool address: nobody, or one of several.
+    Withheld(Reason),
+}
+
+impl Owner {
+    pub const fn customer(self) -> Option<CustomerId> {
+        match self {
+            Self::Known(id) => Some(id),
+            Self::Unknown | Self::Contradictory | Self::Missing | Self::Withheld(_) => None,
+        }
+    }
 }
 
 /// Judges what was found for each reference, in the order of [`references`].
@@ -64,7 +78,7 @@ pub fn identify(found: impl Iterator<Item = Option<CustomerId>>) -> Owner {
             (Owner::Missing, None) => Owner::Unknown,
             (Owner::Missing | Owner::Unknown, Some(id)) => Owner::Known(id),
             (Owner::Known(known), Some(id)) if known != id => return Owner::Contradictory,
-            (Owner::Unknown | Owner::Known(_) | Owner::Contradictory, _) => owner,
+            (Owner::Unknown | Owner::Known(_) | Owner::Contradictory | Owner::Withheld(_), _) => owner,
         };
     }
     owner

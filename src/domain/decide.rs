@@ -278,6 +278,7 @@ const fn ownerless(known: &Known<'_>) -> Option<Reason> {
         (Owner::Unknown, UnknownCustomer::Suspense) => Some(Reason::CustomerUnknown),
         (Owner::Contradictory, _) => Some(Reason::CustomerContradictory),
         (Owner::Missing, _) => Some(Reason::CustomerMissing),
+        (Owner::Withheld(reason), _) => Some(reason),
     }
 }
 

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::amount::Amount;
 use super::callback::Head;
+use super::claim;
 use super::journal::EffectKey;
 use super::payment::Family;
 use super::reason::Reason;
@@ -149,8 +150,10 @@ struct Payment<'a> {
 /// Makes the event. The same columns give the same bytes, for ever.
 pub fn compose(told: &Told<'_>) -> Event {
     let head = told.head;
-    let foreign_id = head.foreign_id.as_deref();
-    let user = head.end_user_reference.as_deref();
+    // A pool address names nobody: whoever asked for it knows the request, which is its customer's name.
+    let is_pooled = claim::pool(head).is_some();
+    let foreign_id = if is_pooled { told.customer } else { head.foreign_id.as_deref() };
+    let user = head.end_user_reference.as_deref().filter(|_| !is_pooled);
     let is_deposit = head.family() == Family::Deposit;
     let subject = if is_deposit { foreign_id.or(user) } else { user.or(foreign_id) }.or(head.payment_id.as_deref());
     let id = event_id(told.merchant, told.key);

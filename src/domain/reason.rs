@@ -77,6 +77,10 @@ reasons! {
     AddressContradictory = 53, "address_contradictory";
     /// The risk score is over the merchant's limit, or can't be read while there is a limit.
     RiskScore = 54, "risk_score";
+    /// A pool address that nobody's window holds at that moment.
+    PoolUnclaimed = 55, "pool_unclaimed";
+    /// A pool address that two requests could claim the deposit to.
+    PoolContested = 56, "pool_contested";
 
     // Found by reconciliation: nothing is booked, someone looks.
     /// The processor holds more than we know of: a credit was lost.

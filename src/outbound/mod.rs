@@ -1,4 +1,6 @@
-//! What we ask the processor of our own accord, for handlers and workers alike. Every answer that is about money goes
-//! through the booker.
+//! Outgoing requests to the processor, for handlers and workers alike: what must be written before a call, what is written
+//! after it, and what is done when nobody knows. Every answer that is about money goes through the booker.
 
+pub mod addresses;
+pub mod invoices;
 pub mod reconcile;

@@ -14,7 +14,7 @@ const PAIRWISE_MAX: usize = 16;
 
 /// One JSON value. Text is borrowed unless it has escapes.
 #[derive(Debug, Clone)]
-pub(super) enum Node<'a> {
+pub enum Node<'a> {
     Null,
     Bool(bool),
     /// The token, exactly as it stands in the body.
@@ -25,18 +25,18 @@ pub(super) enum Node<'a> {
     Object(Vec<Member<'a>>),
 }
 
-pub(super) type Member<'a> = (Cow<'a, str>, Node<'a>);
+pub type Member<'a> = (Cow<'a, str>, Node<'a>);
 
 /// Why the bytes are not one JSON value that can be read in only one way. Says nothing of the body's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Broken {
+pub struct Broken {
     /// The byte where reading stopped.
     pub at: usize,
     pub what: &'static str,
 }
 
 /// Reads one JSON value and nothing after it.
-pub(super) fn read(body: &[u8]) -> Result<Node<'_>, Broken> {
+pub fn read(body: &[u8]) -> Result<Node<'_>, Broken> {
     let text = match std::str::from_utf8(body) {
         Ok(text) => text,
         Err(error) => return Err(Broken { at: error.valid_up_to(), what: "not UTF-8" }),

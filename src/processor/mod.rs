@@ -3,7 +3,7 @@
 
 mod cause;
 pub mod client;
-mod json;
+pub mod json;
 pub mod sandbox;
 pub mod signature;
 pub mod wire;

@@ -1,6 +1,8 @@
 //! Everything that is asked of the database, as free functions named after the question. The only importer of
 //! `entity`: rows do not leave this folder. Writing the ledger is `booking`'s, and only the booker calls it.
 
+pub mod addresses;
+pub mod allocations;
 pub mod booking;
 pub mod callbacks;
 pub mod cursor;
@@ -8,17 +10,20 @@ pub mod customers;
 pub mod discrepancies;
 pub mod entries;
 pub mod events;
+pub mod invoices;
 pub mod ledger;
 pub mod lines;
 pub mod merchants;
 pub mod payments;
 pub mod proof;
+mod proof_pool;
 pub mod reconcile;
 pub mod replays;
 pub mod schema;
 pub mod signatures;
 pub mod statement;
 pub mod timeline;
+pub mod told;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ pub mod publish;
 pub mod reconcile;
 pub mod replays;
 pub mod retry;
+pub mod windows;
 
 use std::time::Duration;
 

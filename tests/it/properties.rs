@@ -102,7 +102,7 @@ impl Ledger {
         let customer = match owner {
             Owner::Known(customer) => customer,
             Owner::Unknown if touched => next,
-            Owner::Unknown | Owner::Contradictory | Owner::Missing => return None,
+            Owner::Unknown | Owner::Contradictory | Owner::Missing | Owner::Withheld(_) => return None,
         };
         for name in named {
             self.customers.entry(name).or_insert(customer);

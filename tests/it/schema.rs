@@ -38,12 +38,16 @@ async fn the_entities_are_what_the_migrations_make() {
         let orm = &db.orm;
         fits(orm, entity::account::Entity).await;
         fits(orm, entity::account_line::Entity).await;
+        fits(orm, entity::address::Entity).await;
         fits(orm, entity::callback::Entity).await;
         fits(orm, entity::cursor::Entity).await;
         fits(orm, entity::customer::Entity).await;
         fits(orm, entity::customer_reference::Entity).await;
+        fits(orm, entity::deposit_request::Entity).await;
         fits(orm, entity::discrepancy::Entity).await;
         fits(orm, entity::failure::Entity).await;
+        fits(orm, entity::gateway_allocation::Entity).await;
+        fits(orm, entity::gateway_invoice::Entity).await;
         fits(orm, entity::gateway_signature::Entity).await;
         fits(orm, entity::journal::Entity).await;
         fits(orm, entity::journal_head::Entity).await;

@@ -8,6 +8,7 @@ use actix_web::body::BoxBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
+use actix_web::web::Bytes;
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, web};
 use secrecy::SecretString;
 
@@ -15,6 +16,7 @@ use super::envelope::GatewayError;
 use super::signature::{Signed, decode};
 use crate::app::App;
 use crate::config::gateway::{GatewayKey, Permission};
+use crate::domain::ids::MerchantId;
 use crate::domain::rate::Rate;
 use crate::http::body::{self, Cut};
 
@@ -27,6 +29,8 @@ const WRONG: GatewayError = GatewayError::Unauthorized("Invalid signature");
 #[derive(Debug, Clone)]
 pub(super) struct Call {
     pub key: Arc<GatewayKey>,
+    pub merchant: MerchantId,
+    pub body: Bytes,
 }
 
 impl FromRequest for Call {
@@ -87,7 +91,9 @@ async fn enter(
     if !app.signatures.is_first(signature, until_us).await? {
         return Err(GatewayError::Unauthorized("Signature was used before: sign again, with a new timestamp"));
     }
-    Ok(Call { key })
+    let merchant = app.names.0.iter().find(|(_, name)| **name == key.merchant).map(|(id, _)| MerchantId(*id));
+    let merchant = merchant.ok_or(GatewayError::Unavailable("Temporarily unavailable"))?;
+    Ok(Call { key, merchant, body: body.into() })
 }
 
 /// Whose request it is, its signature, and until when that signature could be taken again.

@@ -3,11 +3,12 @@
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
 use crate::booker::Refusal;
+use crate::domain::event::rfc3339;
 use crate::store::StoreError;
 
 /// Why a request got no answer of the other kind.
@@ -82,6 +83,11 @@ struct Page<T> {
     has_more: bool,
 }
 
+/// ISO 8601 with microseconds, UTC written as an offset.
+pub fn moment(at_us: i64) -> String {
+    rfc3339(at_us).replace('Z', "+00:00")
+}
+
 /// One thing.
 pub fn one<T: Serialize>(data: T) -> HttpResponse {
     HttpResponse::Ok().json(One { success: true, message: "OK", data })
@@ -97,6 +103,34 @@ pub fn many<T: Serialize>(data: Vec<T>) -> HttpResponse {
 pub fn page<T: Serialize>(data: Vec<T>, next_cursor: Option<i64>) -> HttpResponse {
     let (data_count, has_more) = (data.len(), next_cursor.is_some());
     HttpResponse::Ok().json(Page { success: true, message: "OK", data, data_count, next_cursor, has_more })
+}
+
+/// An answer that may have been given before: how that is said, and what differs from the first time. When the setting
+/// is strict, a repeat that differs is refused.
+pub fn repeat(
+    mut answer: HttpResponse,
+    is_replayed: bool,
+    differing: &[&str],
+    is_strict: bool,
+) -> Result<HttpResponse, GatewayError> {
+    if !is_replayed {
+        return Ok(answer);
+    }
+    let names = differing.join(",");
+    if is_strict && !names.is_empty() {
+        return Err(differs(differing));
+    }
+    let headers = answer.headers_mut();
+    headers.insert(HeaderName::from_static("idempotency-replayed"), HeaderValue::from_static("true"));
+    if let Some(names) = HeaderValue::from_str(&names).ok().filter(|names| !names.is_empty()) {
+        headers.insert(HeaderName::from_static("idempotency-mismatch"), names);
+    }
+    Ok(answer)
+}
+
+/// 409: the idempotency key was used for something else.
+pub fn differs(what: &[&str]) -> GatewayError {
+    GatewayError::Conflict(format!("Idempotency key was used with another {}", what.join(", ")))
 }
 
 impl GatewayError {

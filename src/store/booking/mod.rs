@@ -2,6 +2,7 @@
 //! a batch costs the same handful of statements whatever its size. Only the booker calls this.
 
 pub mod own;
+pub mod pool;
 mod postgres;
 mod postgres_batch;
 pub mod sqlite;

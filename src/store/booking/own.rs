@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::pool::Windows;
 use super::{Connection, StoreError, parse_amount};
 use crate::domain::amount::Amount;
 use crate::domain::ids::{CustomerId, MerchantId, PaymentId};
@@ -22,6 +23,8 @@ pub const FAILED: i16 = 6;
 pub struct Around {
     pub withdrawals: HashMap<(MerchantId, String), Own>,
     pub suspended: HashMap<(MerchantId, i64), Suspended>,
+    /// The requests that pool addresses were given out for.
+    pub windows: Windows,
 }
 
 /// A withdrawal that the batch requests.

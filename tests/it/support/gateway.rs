@@ -4,8 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use reqwest::header::HeaderMap;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tallyhook::http::gateway::signature::Signed;
+
+use super::upstream::{Reply as Play, Seen, Upstream};
+use super::{Backend, TestApp};
 
 pub(crate) const SECRET: &str = "gateway-secret-of-tests";
 
@@ -113,4 +116,57 @@ impl Reply {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("plain text"))
     }
+}
+
+/// A processor that makes a new address for each call.
+pub(crate) async fn processor() -> Upstream {
+    let made = AtomicU64::new(0);
+    Upstream::start(move |seen| match seen.path.as_str() {
+        "/api/v2/addresses/take" => taken(seen, made.fetch_add(1, Ordering::SeqCst)),
+        _ => Play::Json(404, "{}".into()),
+    })
+    .await
+}
+
+pub(crate) fn taken(seen: &Seen, number: u64) -> Play {
+    let mut data: Value = serde_json::from_slice(&seen.body).expect("JSON");
+    if data["currency"] == "DOGE" {
+        return Play::Json(400, r#"{"errors":{"currency":"The selected currency is invalid."}}"#.into());
+    }
+    data["id"] = json!(number.wrapping_add(240_407_213));
+    data["address"] = json!(format!("0xaddress{number}"));
+    data["tag"] = if data["currency"] == "XRP" { json!(number.wrapping_add(1000)) } else { Value::Null };
+    Play::Json(201, json!({"data": data}).to_string())
+}
+
+/// The foreign ids under which addresses were taken.
+pub(crate) fn foreign_ids(processor: &Upstream) -> Vec<String> {
+    let body = |seen: Seen| serde_json::from_slice::<Value>(&seen.body).expect("JSON");
+    processor.seen().into_iter().map(body).map(|body| body["foreign_id"].as_str().expect("one").to_owned()).collect()
+}
+
+pub(crate) async fn start(backend: Backend, processor: &Upstream, more: &[(&str, &str)]) -> (TestApp, Client) {
+    let base = [("TALLYHOOK_ALPHAPO__BASE_URL", processor.url.as_str())];
+    let settings: Vec<_> = SETTINGS.iter().chain(&base).chain(more).copied().collect();
+    let app = TestApp::with(backend, &settings).await;
+    let client = Client::new(&app.public);
+    (app, client)
+}
+
+pub(crate) fn ask(currency: &str, network: &str) -> Value {
+    json!({"currency": currency, "network": network})
+}
+
+/// A deposit to an address, as the processor tells it.
+pub(crate) fn deposit(id: u64, foreign_id: &str, user: &str, status: &str, amount: &str) -> String {
+    json!({
+        "id": id, "end_user_reference": user, "type": "deposit",
+        "crypto_address": {"id": 1, "currency": "USDTE", "address": "0xaddress", "tag": null, "foreign_id": foreign_id},
+        "currency_sent": {"currency": "USDTE", "amount": amount},
+        "currency_received": {"currency": "USDTE", "amount": amount, "amount_minus_fee": amount},
+        "transactions": [{"id": id, "currency": "USDTE", "transaction_type": "blockchain", "type": "deposit",
+            "address": "0xaddress", "tag": null, "amount": amount, "txid": format!("0xtx{id}"), "confirmations": "12"}],
+        "fees": [], "error": "", "status": status,
+    })
+    .to_string()
 }
