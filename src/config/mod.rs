@@ -29,6 +29,7 @@ pub struct Settings {
     pub gateway: gateway::Gateway,
     pub reconcile: Reconcile,
     pub limits: Limits,
+    pub page: Page,
     pub log: Log,
 }
 
@@ -118,6 +119,15 @@ pub struct Limits {
     pub http_workers: usize,
     /// Callbacks that a replay in the background decides at once.
     pub replay_batch: u64,
+}
+
+/// Sessions of the page.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// Browsers send the cookie over https only.
+    pub is_cookie_secure: bool,
+    pub idle_minutes: i64,
+    pub session_hours: i64,
 }
 
 #[derive(Debug, Clone)]

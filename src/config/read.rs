@@ -10,7 +10,8 @@ use super::gateway;
 use super::layers::Given;
 use super::table::{self, Secrecy};
 use super::{
-    Alphapo, Broker, Database, Limits, Log, LogFormat, Merchant, Reconcile, Role, SECRET_CHARS_MIN, Settings, Token,
+    Alphapo, Broker, Database, Limits, Log, LogFormat, Merchant, Page, Reconcile, Role, SECRET_CHARS_MIN, Settings,
+    Token,
 };
 use crate::domain::amount::Amount;
 use crate::domain::decide::{Credit, Policy, UnknownCustomer};
@@ -57,6 +58,11 @@ pub(super) fn settings(given: &BTreeMap<String, Given>, faults: &mut Vec<String>
             shutdown_s: reader.number("limits.shutdown_s", 1..=600),
             http_workers: reader.number("limits.http_workers", 1..=256),
             replay_batch: reader.number("limits.replay_batch", 1..=10_000),
+        },
+        page: Page {
+            is_cookie_secure: reader.choice("page.secure_cookie", &[("true", true), ("false", false)], true),
+            idle_minutes: reader.number("page.idle_minutes", 1..=1440),
+            session_hours: reader.number("page.session_hours", 1..=168),
         },
         log: log(reader),
     };

@@ -106,6 +106,9 @@ pub static SETTINGS: &[Setting] = &[
     setting("limits.shutdown_s", "25", "seconds for a graceful stop"),
     setting("limits.http_workers", "1", "threads that serve callbacks; one takes tens of thousands a second"),
     setting("limits.replay_batch", "1000", "callbacks that a replay in the background decides at once, at most"),
+    setting("page.secure_cookie", "false", "true: browsers send the session's cookie over https only; needs https"),
+    setting("page.idle_minutes", "30", "minutes without a click after which a session of the page ends"),
+    setting("page.session_hours", "12", "hours after which a session of the page ends, whatever happens"),
     setting("log.format", "auto", "json, text, or auto: text on a terminal, json elsewhere"),
     setting("log.filter", "info", "what is logged, such as `info` or `warn,tallyhook=debug`"),
 ];

@@ -7,8 +7,8 @@ use actix_web::http::Method;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, HttpMessage, HttpResponse, web};
 
-use super::auth;
 use super::error::ApiError;
+use super::{auth, session};
 use crate::config::Role;
 
 /// What a route asks of whoever takes it.
@@ -86,14 +86,25 @@ pub fn mount(cfg: &mut web::ServiceConfig, table: &[Route], prefix: &str) {
     }
 }
 
-/// Lets a request pass whose caller has the role, and tells the handler who that is.
-async fn admit(role: Role, request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
-    match auth::caller(request.request()) {
-        Ok(caller) if caller.role >= role => {
-            request.extensions_mut().insert(caller);
-            next.call(request).await
-        }
-        Ok(_) => Ok(request.error_response(ApiError::Forbidden { needs: role.word() })),
-        Err(error) => Ok(request.error_response(error)),
+/// Lets a request pass whose caller has the role, and tells the handler who that is. What a session changes must have
+/// been sent by our own page.
+async fn admit(
+    role: Role,
+    mut request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let caller = match auth::caller(request.request()).await {
+        Ok(caller) => caller,
+        Err(error) => return Ok(request.error_response(error)),
+    };
+    request.extensions_mut().insert(caller.clone());
+    if caller.role < role {
+        return Ok(request.error_response(ApiError::Forbidden { needs: role.word() }));
     }
+    if let Some(csrf) = caller.csrf.filter(|_| !request.method().is_safe())
+        && let Err(error) = session::check(&mut request, &csrf).await
+    {
+        return Ok(request.error_response(error));
+    }
+    next.call(request).await
 }

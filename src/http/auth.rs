@@ -1,5 +1,5 @@
-//! Who asks: a bearer token of the settings. Tokens are compared by their SHA-256 in constant time, all of them, and
-//! never logged. What each route asks of its caller stands in the tables of routes.
+//! Who asks: a bearer token of the settings, or a session that was opened with one. Tokens are compared by their SHA-256
+//! in constant time, all of them, and never logged. What each route asks of its caller stands in the tables of routes.
 
 use std::future::{Ready, ready};
 
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::error::ApiError;
+use super::session;
 use crate::app::App;
 use crate::config::{Role, Token};
 
@@ -20,6 +21,8 @@ pub struct Caller {
     /// The token's name in the settings: who it is that asks, for the audit.
     pub name: String,
     pub role: Role,
+    /// What whatever changes something must show, when a session asks; a bearer token can't be sent by accident.
+    pub csrf: Option<String>,
 }
 
 impl FromRequest for Caller {
@@ -32,14 +35,19 @@ impl FromRequest for Caller {
     }
 }
 
-/// Whose token the request has.
-pub(super) fn caller(request: &HttpRequest) -> Result<Caller, ApiError> {
+/// Whose token or session the request has. A token that is wrong is not made good by a session.
+pub(super) async fn caller(request: &HttpRequest) -> Result<Caller, ApiError> {
     let app = request.app_data::<web::Data<App>>().ok_or(ApiError::Unauthorized { is_token_given: false })?;
+    if !request.headers().contains_key(AUTHORIZATION) {
+        let caller = session::caller(request, app).await?;
+        return caller.ok_or(ApiError::Unauthorized { is_token_given: false });
+    }
     let mut headers = request.headers().get_all(AUTHORIZATION);
     let (header, other) = (headers.next(), headers.next());
     let given = header.filter(|_| other.is_none()).and_then(|header| bearer(header.as_bytes()));
     let given = given.ok_or(ApiError::Unauthorized { is_token_given: false })?;
-    find(&app.tokens, given).ok_or(ApiError::Unauthorized { is_token_given: true })
+    let token = find(&app.tokens, given).ok_or(ApiError::Unauthorized { is_token_given: true })?;
+    Ok(Caller { name: token.name.clone(), role: token.role, csrf: None })
 }
 
 /// The token of `Bearer <token>`; the scheme's case does not matter.
@@ -49,8 +57,8 @@ fn bearer(header: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
 }
 
-/// The caller whose token it is; of several with the same token, the one who may most.
-pub fn find(tokens: &[Token], given: &[u8]) -> Option<Caller> {
+/// The token it is; of several that are the same, the one that may most.
+pub fn find<'t>(tokens: &'t [Token], given: &[u8]) -> Option<&'t Token> {
     let given = Sha256::digest(given);
     let mut found: Option<&Token> = None;
     for token in tokens {
@@ -59,5 +67,5 @@ pub fn find(tokens: &[Token], given: &[u8]) -> Option<Caller> {
             found = Some(token);
         }
     }
-    found.map(|token| Caller { name: token.name.clone(), role: token.role })
+    found
 }

@@ -20,6 +20,9 @@ pub enum ApiError {
     Unauthorized { is_token_given: bool },
     #[error("this token may not do that: it needs the role {needs}")]
     Forbidden { needs: &'static str },
+    /// A session's request that its own page did not send.
+    #[error("this did not come from a page of this session: load the page again and repeat what you did")]
+    Forged,
     #[error("there is no {0}")]
     NotFound(String),
     #[error("this route does not take that method: {allow} only")]
@@ -56,10 +59,11 @@ impl From<ReplayError> for ApiError {
 
 impl ApiError {
     /// Status, code and title: a code never changes its meaning.
-    fn kind(&self) -> (StatusCode, &'static str, &'static str) {
+    pub(super) fn kind(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Unauthorized { .. } => (StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized"),
             Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden", "Forbidden"),
+            Self::Forged => (StatusCode::FORBIDDEN, "csrf", "Not From This Page"),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found", "Not Found"),
             Self::MethodNotAllowed { .. } => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method Not Allowed")
@@ -75,12 +79,13 @@ impl ApiError {
     }
 
     /// For people; a fault of ours is not explained to callers.
-    fn detail(&self) -> String {
+    pub(super) fn detail(&self) -> String {
         match self {
             Self::Store(error) if error.is_passing() => Refusal::Unavailable.to_string(),
             Self::Store(_) => "something went wrong here; the log has the cause".to_owned(),
             Self::Unauthorized { .. }
             | Self::Forbidden { .. }
+            | Self::Forged
             | Self::NotFound(_)
             | Self::MethodNotAllowed { .. }
             | Self::Invalid(_)
@@ -105,7 +110,7 @@ impl ApiError {
             Self::MethodNotAllowed { allow } => Some((ALLOW, HeaderValue::from_str(allow).ok()?)),
             Self::Refused(_) => Some((RETRY_AFTER, text(RETRY_AFTER_S))),
             Self::Store(error) => error.is_passing().then(|| (RETRY_AFTER, text(RETRY_AFTER_S))),
-            Self::NotFound(_) | Self::Invalid(_) | Self::TooLarge => None,
+            Self::Forged | Self::NotFound(_) | Self::Invalid(_) | Self::TooLarge => None,
         }
     }
 }

@@ -8,6 +8,8 @@ pub mod callbacks;
 pub mod error;
 pub mod gateway;
 pub mod health;
+pub mod page;
+pub mod session;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -43,12 +45,12 @@ pub fn public_routes(cfg: &mut web::ServiceConfig) {
 /// The routes of the admin listener: everything for people and their tools.
 pub fn admin_routes(cfg: &mut web::ServiceConfig) {
     mount(cfg, ADMIN, "");
-    cfg.configure(admin::routes).default_service(web::to(admin::no_such_route));
+    cfg.configure(admin::routes).configure(page::routes);
 }
 
 /// Every route of the admin listener.
 pub fn admin_table() -> impl Iterator<Item = &'static Route> {
-    ADMIN.iter().chain(admin::ROUTES)
+    ADMIN.iter().chain(admin::ROUTES).chain(page::ROUTES)
 }
 
 /// Takes an address, or says in one sentence why not.

@@ -61,6 +61,12 @@ pub async fn of_customer(db: &Db, customer: CustomerId, limit: u64) -> Result<Ve
     described(db, query.all(&db.orm).await?).await
 }
 
+/// The balances of the accounts that are no customer's.
+pub async fn of_merchants(db: &Db) -> Result<Vec<Balance>, StoreError> {
+    let query = Entity::find().filter(Column::CustomerId.eq(0)).order_by_asc(Column::Currency);
+    described(db, query.all(&db.orm).await?).await
+}
+
 /// For each currency: what debit accounts hold less what credit accounts hold. All zero, or something is wrong.
 pub async fn sums(db: &Db) -> Result<BTreeMap<String, Amount>, StoreError> {
     #[derive(FromQueryResult)]

@@ -20,6 +20,7 @@ mod proof_pool;
 pub mod reconcile;
 pub mod replays;
 pub mod schema;
+pub mod sessions;
 pub mod signatures;
 pub mod statement;
 pub mod timeline;

@@ -22,6 +22,7 @@ mod kill;
 mod limits;
 mod orders;
 mod outage;
+mod page;
 mod pika;
 mod printing;
 mod properties;

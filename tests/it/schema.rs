@@ -51,12 +51,14 @@ async fn the_entities_are_what_the_migrations_make() {
         fits(orm, entity::gateway_signature::Entity).await;
         fits(orm, entity::journal::Entity).await;
         fits(orm, entity::journal_head::Entity).await;
+        fits(orm, entity::login_failure::Entity).await;
         fits(orm, entity::merchant::Entity).await;
         fits(orm, entity::payment::Entity).await;
         fits(orm, entity::posting::Entity).await;
         fits(orm, entity::reconciled::Entity).await;
         fits(orm, entity::reconciliation::Entity).await;
         fits(orm, entity::redelivery::Entity).await;
+        fits(orm, entity::session::Entity).await;
         fits(orm, entity::withdrawal::Entity).await;
         fits(orm, entity::replay_change::Entity).await;
         fits(orm, entity::replay_job::Entity).await;

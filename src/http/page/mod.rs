@@ -1,0 +1,52 @@
+//! The page on the admin listener: HTML made here, complete without JavaScript. It shows what the store knows and hands
+//! what people decide to the booker; it never writes by itself, and asks no other host for anything.
+//!
+//! To add a page:
+//!
+//! 1. `templates/payments.html`: `{% extends "layout.html" %}` and `{% block content %}…{% endblock %}`. Tables stand in
+//!    `<div class="scroll" tabindex="0" role="region" aria-label="…">`; ids get `class="mono"`, amounts `class="num"`.
+//! 2. `payments.rs`: `#[derive(Template)] #[template(path = "payments.html")] struct Payments { frame: Frame, rows: … }`.
+//!    The fields of rows are texts, or the types of [`show`]: `When`, `Badge`, `Dash`, `Raw`. Everything else is escaped.
+//! 3. `pub(super) async fn list(caller: Caller, app: web::Data<App>) -> Answer` ends with
+//!    `Ok(html(&Payments { frame: Frame::new(&app, &caller, "/payments", "Payments"), rows }))`. An `ApiError` becomes a
+//!    page by itself.
+//! 4. A line in [`ROUTES`] with the role it needs (and one in `tests/it/access.rs`), and one in [`NAV`].
+//! 5. A form that changes something: `method="post"`, and `{{ frame.csrf() }}` inside. The route refuses it otherwise;
+//!    the handler takes `Form<T>`. Answer with [`see`], so that reloading does not repeat it.
+
+mod assets;
+mod errors;
+mod frame;
+mod login;
+mod overview;
+pub mod show;
+
+use actix_web::middleware::from_fn;
+use actix_web::web;
+
+use frame::{Answer, Frame, html};
+
+use super::access::{Needs, Route, VIEWER, mount};
+use super::error::ApiError;
+
+pub static ROUTES: &[Route] = &[
+    Route::get("/", VIEWER, || web::to(overview::show)),
+    Route::get("/login", Needs::Nothing, || web::to(login::ask)),
+    Route::post("/login", Needs::Nothing, || web::to(login::enter)),
+    Route::post("/logout", VIEWER, || web::to(login::leave)),
+    Route::get("/live/tail", VIEWER, || web::to(overview::tail)),
+    Route::get("/assets/{hash}/{name}", Needs::Nothing, || web::to(assets::serve)),
+];
+
+/// The navigation: where to, and what it is called.
+const NAV: &[(&str, &str)] = &[("/", "Overview")];
+
+/// Mounted last: it answers every path that nobody else did.
+pub fn routes(cfg: &mut web::ServiceConfig) {
+    let pages = web::scope("").wrap(from_fn(errors::dress)).configure(|cfg| mount(cfg, ROUTES, ""));
+    cfg.service(pages.default_service(web::to(nothing_here)));
+}
+
+async fn nothing_here() -> Answer {
+    Err(ApiError::NotFound("such page".to_owned()))
+}
