@@ -1,17 +1,18 @@
 //! The booker's own desk: its connection, what it remembers between batches, and the batches themselves.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use super::named::{pools, requests, suspended, unknown_references};
 use super::plan::{Member, Outcome, Plan, Unsettled};
 use super::{Incoming, Parts, Receipt, Refusal, Request};
 use crate::domain::amount::Amount;
 use crate::domain::decide::Policy;
-use crate::domain::ids::{AccountId, CustomerId, MerchantId};
+use crate::domain::ids::{AccountId, CustomerId};
 use crate::store::StoreError;
 use crate::store::booking::{AccountKey, Connection, Head, Key, ReferenceKey, State};
 
@@ -360,31 +361,8 @@ pub(super) fn receipt(outcome: &Outcome) -> Receipt {
     Receipt { id, state, reason, is_duplicate, is_order, declined, customer }
 }
 
-/// The withdrawal requests that members speak of, each once.
-fn requests<'a>(members: &[Member<'a>]) -> Vec<(MerchantId, &'a str)> {
-    let named = members.iter().filter_map(|member| Some((member.incoming.merchant, member.incoming.withdrawal()?)));
-    named.collect::<HashSet<_>>().into_iter().collect()
-}
-
-/// The pool addresses that deposits came to, each once. Most batches have none.
-fn pools<'a>(members: &[Member<'a>]) -> Vec<(MerchantId, &'a str)> {
-    let named = members.iter().filter_map(|member| Some((member.incoming.merchant, member.incoming.pool()?)));
-    named.collect::<HashSet<_>>().into_iter().collect()
-}
-
-fn suspended(members: &[Member<'_>]) -> Vec<(MerchantId, i64)> {
-    let named = members.iter().filter_map(|member| Some((member.incoming.merchant, member.incoming.discrepancy()?)));
-    named.collect::<HashSet<_>>().into_iter().collect()
-}
-
 fn no_connection() -> StoreError {
     StoreError::Unreachable(sqlx::Error::PoolClosed)
-}
-
-fn unknown_references(known: &HashMap<ReferenceKey, CustomerId>, members: &[Member<'_>]) -> Vec<ReferenceKey> {
-    let named = members.iter().flat_map(|member| &member.incoming.references);
-    let unknown: HashSet<_> = named.filter(|key| !known.contains_key(key)).collect();
-    unknown.into_iter().cloned().collect()
 }
 
 /// Takes what waits in the queue, up to a batch; a request of another kind ends it.

@@ -14,6 +14,7 @@
 
 mod desk;
 mod incoming;
+mod named;
 mod obey;
 mod plan;
 pub mod replay;

@@ -1,0 +1,33 @@
+//! What the members of a batch speak of, each thing once: the questions to ask before deciding.
+
+use std::collections::{HashMap, HashSet};
+
+use super::plan::Member;
+use crate::domain::ids::{CustomerId, MerchantId};
+use crate::store::booking::ReferenceKey;
+
+/// The withdrawal requests that members speak of, each once.
+pub(super) fn requests<'a>(members: &[Member<'a>]) -> Vec<(MerchantId, &'a str)> {
+    let named = members.iter().filter_map(|member| Some((member.incoming.merchant, member.incoming.withdrawal()?)));
+    named.collect::<HashSet<_>>().into_iter().collect()
+}
+
+/// The pool addresses that deposits came to, each once. Most batches have none.
+pub(super) fn pools<'a>(members: &[Member<'a>]) -> Vec<(MerchantId, &'a str)> {
+    let named = members.iter().filter_map(|member| Some((member.incoming.merchant, member.incoming.pool()?)));
+    named.collect::<HashSet<_>>().into_iter().collect()
+}
+
+pub(super) fn suspended(members: &[Member<'_>]) -> Vec<(MerchantId, i64)> {
+    let named = members.iter().filter_map(|member| Some((member.incoming.merchant, member.incoming.discrepancy()?)));
+    named.collect::<HashSet<_>>().into_iter().collect()
+}
+
+pub(super) fn unknown_references(
+    known: &HashMap<ReferenceKey, CustomerId>,
+    members: &[Member<'_>],
+) -> Vec<ReferenceKey> {
+    let named = members.iter().flat_map(|member| &member.incoming.references);
+    let unknown: HashSet<_> = named.filter(|key| !known.contains_key(key)).collect();
+    unknown.into_iter().cloned().collect()
+}
