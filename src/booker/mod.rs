@@ -18,6 +18,7 @@ mod named;
 mod obey;
 mod plan;
 pub mod replay;
+pub mod resolve;
 pub mod review;
 mod settle;
 mod single;

@@ -1,6 +1,7 @@
 //! Settings: defaults < `tallyhook.toml` < `.env` < environment < flags, read once, checked as a whole. The only reader
 //! of the process environment. It never writes the environment, never guesses, and no fault repeats a secret.
 
+pub mod admin;
 pub mod gateway;
 mod layers;
 mod read;
@@ -28,6 +29,7 @@ pub struct Settings {
     pub alphapo: Alphapo,
     pub gateway: gateway::Gateway,
     pub reconcile: Reconcile,
+    pub admin: admin::Admin,
     pub limits: Limits,
     pub page: Page,
     pub log: Log,

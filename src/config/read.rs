@@ -6,13 +6,13 @@ use std::ops::RangeInclusive;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::gateway;
 use super::layers::Given;
 use super::table::{self, Secrecy};
 use super::{
     Alphapo, Broker, Database, Limits, Log, LogFormat, Merchant, Page, Reconcile, Role, SECRET_CHARS_MIN, Settings,
     Token,
 };
+use super::{admin, gateway};
 use crate::domain::amount::Amount;
 use crate::domain::decide::{Credit, Policy, UnknownCustomer};
 
@@ -49,6 +49,7 @@ pub(super) fn settings(given: &BTreeMap<String, Given>, faults: &mut Vec<String>
             every_s: reader.number("reconcile.every_s", 0..=604_800),
             patience_s: reader.number("reconcile.patience_s", 0..=604_800),
         },
+        admin: admin::read(reader),
         limits: Limits {
             body_bytes: reader.number("limits.body_bytes", 1024..=1_048_576),
             head_timeout_ms: reader.number("limits.head_timeout_ms", 100..=60_000),

@@ -98,6 +98,8 @@ pub static SETTINGS: &[Setting] = &[
     setting("gateway.networks", NETWORKS, "CURRENCY/NETWORK=CODE@CONTRACT, with commas: the processor's codes"),
     setting("reconcile.every_s", "900", "seconds between two comparisons with the processor's balances; 0: never"),
     setting("reconcile.patience_s", "900", "seconds for which a difference may be a callback on its way"),
+    setting("admin.alone", "", "CURRENCY=AMOUNT, with commas: up to which one person may resolve alone; else two"),
+    setting("admin.hide_references", "false", "true: pages show customers' references only in part"),
     setting("limits.body_bytes", "65536", "bytes of a request's body, at most"),
     setting("limits.head_timeout_ms", "5000", "milliseconds for a request's head to arrive"),
     setting("limits.body_timeout_ms", "10000", "milliseconds for a request's body to arrive"),

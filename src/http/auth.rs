@@ -14,6 +14,10 @@ use super::error::ApiError;
 use super::session;
 use crate::app::App;
 use crate::config::{Role, Token};
+use crate::store::audit_log::Actor;
+
+/// What a client calls its request, and what the audit log keeps.
+pub const REQUEST_ID: &str = "x-request-id";
 
 /// Who asks: a handler of a route that needs a role may take it as an argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +27,15 @@ pub struct Caller {
     pub role: Role,
     /// What whatever changes something must show, when a session asks; a bearer token can't be sent by accident.
     pub csrf: Option<String>,
+    /// The request's name: the client's own, or one of ours.
+    pub request_id: String,
+}
+
+impl Caller {
+    /// Who it is, for the audit log.
+    pub fn actor(&self) -> Actor {
+        Actor { name: self.name.clone(), role: self.role.word(), request_id: self.request_id.clone() }
+    }
 }
 
 impl FromRequest for Caller {
@@ -47,7 +60,14 @@ pub(super) async fn caller(request: &HttpRequest) -> Result<Caller, ApiError> {
     let given = header.filter(|_| other.is_none()).and_then(|header| bearer(header.as_bytes()));
     let given = given.ok_or(ApiError::Unauthorized { is_token_given: false })?;
     let token = find(&app.tokens, given).ok_or(ApiError::Unauthorized { is_token_given: true })?;
-    Ok(Caller { name: token.name.clone(), role: token.role, csrf: None })
+    Ok(Caller { name: token.name.clone(), role: token.role, csrf: None, request_id: request_id(request) })
+}
+
+/// The client's name of the request, if it is a plain one; else one that nobody else has.
+pub fn request_id(request: &HttpRequest) -> String {
+    let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    let is_plain = |id: &&str| (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    given.filter(is_plain).map_or_else(|| uuid::Uuid::from_u128(rand::random()).to_string(), str::to_owned)
 }
 
 /// The token of `Bearer <token>`; the scheme's case does not matter.

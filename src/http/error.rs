@@ -30,6 +30,14 @@ pub enum ApiError {
     /// The query or the body: what is wrong and what is allowed.
     #[error("{0}")]
     Invalid(String),
+    /// Understood, but it makes no sense for what it is about.
+    #[error("{0}")]
+    Unfit(String),
+    #[error("whoever asked can't be the one who lets it pass: another approver must")]
+    SelfApproval,
+    /// It was possible once, or will be: what it is about stands otherwise now.
+    #[error("{detail}")]
+    Conflict { code: &'static str, detail: String },
     #[error("the body is too long for this route")]
     TooLarge,
     #[error(transparent)]
@@ -69,6 +77,9 @@ impl ApiError {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method Not Allowed")
             }
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request", "Invalid Request"),
+            Self::Unfit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unfit", "Unfit"),
+            Self::SelfApproval => (StatusCode::FORBIDDEN, "self_approval", "Self-Approval"),
+            Self::Conflict { code, .. } => (StatusCode::CONFLICT, code, "Conflict"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Content Too Large"),
             Self::Refused(Refusal::Busy) => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy"),
             Self::Refused(Refusal::Unavailable) => unavailable(),
@@ -89,6 +100,9 @@ impl ApiError {
             | Self::NotFound(_)
             | Self::MethodNotAllowed { .. }
             | Self::Invalid(_)
+            | Self::Unfit(_)
+            | Self::SelfApproval
+            | Self::Conflict { .. }
             | Self::TooLarge
             | Self::Refused(_) => self.to_string(),
         }
@@ -110,7 +124,13 @@ impl ApiError {
             Self::MethodNotAllowed { allow } => Some((ALLOW, HeaderValue::from_str(allow).ok()?)),
             Self::Refused(_) => Some((RETRY_AFTER, text(RETRY_AFTER_S))),
             Self::Store(error) => error.is_passing().then(|| (RETRY_AFTER, text(RETRY_AFTER_S))),
-            Self::Forged | Self::NotFound(_) | Self::Invalid(_) | Self::TooLarge => None,
+            Self::Forged
+            | Self::NotFound(_)
+            | Self::Invalid(_)
+            | Self::Unfit(_)
+            | Self::SelfApproval
+            | Self::Conflict { .. }
+            | Self::TooLarge => None,
         }
     }
 }

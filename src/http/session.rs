@@ -74,7 +74,8 @@ pub(super) async fn caller(request: &HttpRequest, app: &App) -> Result<Option<Ca
     if unused_us > TOUCH_US && !request.path().starts_with(LIVE) {
         sessions::touch(&app.db, session.digest, now_us).await?;
     }
-    Ok(Some(Caller { name: token.name.clone(), role: token.role, csrf: Some(session.csrf) }))
+    let request_id = super::auth::request_id(request);
+    Ok(Some(Caller { name: token.name.clone(), role: token.role, csrf: Some(session.csrf), request_id }))
 }
 
 /// Refuses what the page itself did not send. The token comes in a header, or in the field `csrf` of a form, whose

@@ -3,6 +3,7 @@
 
 pub mod addresses;
 pub mod allocations;
+pub mod audit_log;
 pub mod booking;
 pub mod callbacks;
 pub mod cursor;
@@ -17,6 +18,7 @@ pub mod merchants;
 pub mod payments;
 pub mod proof;
 mod proof_pool;
+pub mod proposals;
 pub mod reconcile;
 pub mod replays;
 pub mod schema;

@@ -29,6 +29,7 @@ mod properties;
 mod reconcile;
 mod replays;
 mod replicas;
+mod resolution;
 mod sandbox_api;
 mod sandbox_cli;
 mod sandbox_php;

@@ -39,6 +39,7 @@ async fn the_entities_are_what_the_migrations_make() {
         fits(orm, entity::account::Entity).await;
         fits(orm, entity::account_line::Entity).await;
         fits(orm, entity::address::Entity).await;
+        fits(orm, entity::audit_entry::Entity).await;
         fits(orm, entity::callback::Entity).await;
         fits(orm, entity::cursor::Entity).await;
         fits(orm, entity::customer::Entity).await;
@@ -57,6 +58,9 @@ async fn the_entities_are_what_the_migrations_make() {
         fits(orm, entity::posting::Entity).await;
         fits(orm, entity::reconciled::Entity).await;
         fits(orm, entity::reconciliation::Entity).await;
+        fits(orm, entity::discrepancy_note::Entity).await;
+        fits(orm, entity::discrepancy_owner::Entity).await;
+        fits(orm, entity::proposal::Entity).await;
         fits(orm, entity::redelivery::Entity).await;
         fits(orm, entity::session::Entity).await;
         fits(orm, entity::withdrawal::Entity).await;

@@ -1,5 +1,5 @@
 //! The admin API under `/api`: its whole route table on one screen, with the role each route needs. Reads go to the
-//! store; the only thing that changes anything is a replay, and that is the booker's work.
+//! store; what changes the ledger is the booker's work.
 
 pub mod book_shape;
 mod books;
@@ -10,13 +10,15 @@ mod ledger;
 mod operations;
 pub mod query;
 pub mod replays;
+pub mod resolution;
+pub mod resolution_shape;
 pub mod shape;
 
 use actix_web::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use actix_web::middleware::DefaultHeaders;
 use actix_web::{HttpResponse, web};
 
-use super::access::{CONSUMER, OPERATOR, Route, VIEWER, mount};
+use super::access::{APPROVER, CONSUMER, OPERATOR, Route, VIEWER, mount};
 use super::error::ApiError;
 
 pub static ROUTES: &[Route] = &[
@@ -38,7 +40,16 @@ pub static ROUTES: &[Route] = &[
     Route::get("/api/customers/{id}/statement", VIEWER, || web::to(books::statement)),
     Route::get("/api/payments", VIEWER, || web::to(books::payments)),
     Route::get("/api/payments/{id}", VIEWER, || web::to(books::payment)),
-    Route::get("/api/discrepancies", VIEWER, || web::to(operations::discrepancies)),
+    Route::get("/api/discrepancies", VIEWER, || web::to(resolution::list)),
+    Route::get("/api/discrepancies/{id}", VIEWER, || web::to(resolution::show)),
+    Route::post("/api/discrepancies/{id}/resolve", OPERATOR, || web::to(resolution::resolve)),
+    Route::post("/api/discrepancies/{id}/comments", OPERATOR, || web::to(resolution::comment)),
+    Route::post("/api/discrepancies/{id}/owner", OPERATOR, || web::to(resolution::own)),
+    Route::get("/api/proposals", VIEWER, || web::to(resolution::proposals)),
+    Route::get("/api/proposals/{id}", VIEWER, || web::to(resolution::proposal)),
+    Route::post("/api/proposals/{id}/approve", APPROVER, || web::to(resolution::approve)),
+    Route::post("/api/proposals/{id}/refuse", OPERATOR, || web::to(resolution::refuse)),
+    Route::get("/api/audit", VIEWER, || web::to(resolution::audit)),
     Route::get("/api/outbox", VIEWER, || web::to(operations::outbox)),
     Route::get("/api/rejected", VIEWER, || web::to(operations::rejected)),
 ];

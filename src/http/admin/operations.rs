@@ -1,23 +1,13 @@
-//! How it is going: what someone must look at, how far publishing has come, and what was refused. Reads only.
+//! How it is going: how far publishing has come, and what was refused. Reads only.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use serde_json::json;
 
-use super::query::Params;
 use super::shape;
 use crate::app::App;
 use crate::domain::event::rfc3339;
 use crate::http::error::ApiError;
-use crate::store::{cursor, discrepancies, events};
-
-/// `GET /api/discrepancies`: the open ones.
-pub(super) async fn discrepancies(request: HttpRequest, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
-    let mut params = Params::parse(request.query_string(), &["after", "limit"])?;
-    let (limit, after) = (params.limit()?, params.position("after")?);
-    let page = discrepancies::open(&app.db, after, limit).await?;
-    let rows = page.rows.iter().map(shape::discrepancy).collect();
-    Ok(HttpResponse::Ok().json(shape::page(rows, page.next.map(|next| next.to_string()))))
-}
+use crate::store::{cursor, events};
 
 /// `GET /api/outbox`: without a broker nothing is pending, whatever the cursor says.
 pub(super) async fn outbox(app: web::Data<App>) -> Result<HttpResponse, ApiError> {

@@ -13,6 +13,7 @@ use crate::domain::event::rfc3339;
 use crate::domain::reason::Reason;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
+use crate::store::audit_log::{self, Deed};
 use crate::store::booking::State;
 use crate::store::callbacks::Scope;
 use crate::store::events::MerchantNames;
@@ -59,11 +60,13 @@ pub(super) async fn ask(caller: Caller, body: Result<web::Bytes, actix_web::Erro
         scope: Scope { ids, filter },
         is_dry_run: dry_run.unwrap_or(true),
         reason,
-        by: caller.name,
+        by: caller.name.clone(),
         version: VERSION.to_owned(),
         at_us,
     };
     let id = replays::ask(&app.db, &asked).await?;
+    let after = format!("dry_run={}: {}", asked.is_dry_run, asked.reason);
+    log(&app, &caller, "replay.ask", id, after).await?;
     tracing::info!(replay.id = id, "Replay {id} was asked for");
     let job = told(&app.db, id).await?.ok_or_else(|| none(&id.to_string()))?;
     Ok(HttpResponse::Created().insert_header(("Location", format!("/api/replays/{id}"))).json(job))
@@ -96,8 +99,16 @@ pub(super) async fn show(id: web::Path<String>, app: web::Data<App>) -> Answer {
 /// `POST /api/replays/{id}/stop`: one that has ended stays as it ended.
 pub(super) async fn stop(caller: Caller, id: web::Path<String>, app: web::Data<App>) -> Answer {
     let number = id.parse().map_err(|_not_a_number| none(&id))?;
+    replays::get(&app.db, number).await?.ok_or_else(|| none(&id))?;
     replays::stop(&app.db, number, &caller.name, (app.clock)()).await?;
+    log(&app, &caller, "replay.stop", number, String::new()).await?;
     Ok(HttpResponse::Ok().json(told(&app.db, number).await?.ok_or_else(|| none(&id))?))
+}
+
+async fn log(app: &App, caller: &Caller, action: &'static str, id: i64, after: String) -> Result<(), ApiError> {
+    let after = Some(after).filter(|after| !after.is_empty());
+    let deed = Deed { action, subject: format!("replay/{id}"), before: None, after, at_us: (app.clock)() };
+    Ok(audit_log::note(&app.db.orm, &caller.actor(), deed).await?)
 }
 
 fn none(id: &str) -> ApiError {

@@ -8,7 +8,7 @@ use super::{Row, Summary, corrupt, customer_names, reason, summaries};
 use crate::domain::account::AccountKind;
 use crate::domain::amount::Amount;
 use crate::domain::event::Event;
-use crate::domain::ids::CallbackId;
+use crate::domain::ids::{CallbackId, MerchantId};
 use crate::domain::journal::{Effect, EffectKey};
 use crate::domain::payment::Family;
 use crate::domain::reason::Reason;
@@ -83,6 +83,13 @@ pub struct Discrepancy {
     pub opened_us: i64,
     pub resolved_us: Option<i64>,
     pub resolution: Option<String>,
+}
+
+/// Whether there is such a payment, by the processor's name of it.
+pub async fn is_payment(db: &Db, merchant: MerchantId, kind: &str, id: &str) -> Result<bool, StoreError> {
+    use entity::payment::{Column, Entity};
+    let query = Entity::find().filter(Column::ExtId.eq(id)).filter(Column::Family.eq(Family::of(kind).code()));
+    Ok(query.filter(Column::MerchantId.eq(merchant.0)).one(&db.orm).await?.is_some())
 }
 
 /// Everything about one callback.

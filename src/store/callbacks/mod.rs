@@ -16,7 +16,7 @@ use sea_orm::{
 };
 
 pub(super) use detail::opened;
-pub use detail::{Detail, Discrepancy, Failure, Transfer, TransferPosting, get};
+pub use detail::{Detail, Discrepancy, Failure, Transfer, TransferPosting, get, is_payment};
 pub use stretch::{Scope, Stood, Stretch, bounds, stretch};
 
 use super::booking::State;

@@ -1,0 +1,42 @@
+//! The settings of the admin side: from which amount on a second person must agree, and what is hidden. It decides
+//! nothing.
+
+use std::collections::BTreeMap;
+
+use super::read::{Reader, list};
+use crate::domain::amount::Amount;
+
+#[derive(Debug, Clone, Default)]
+pub struct Admin {
+    /// By currency: up to this amount one person may move money alone. Without an entry nobody may.
+    pub alone: BTreeMap<String, Amount>,
+    /// Whether pages show customers' references only in part.
+    pub hide_references: bool,
+}
+
+impl Admin {
+    /// Whether moving this much needs a second person.
+    pub fn needs_second(&self, currency: &str, amount: Amount) -> bool {
+        self.alone.get(currency).is_none_or(|alone| amount > *alone)
+    }
+}
+
+pub(super) fn read(reader: &mut Reader<'_>) -> Admin {
+    let mut alone = BTreeMap::new();
+    let mut is_fine = true;
+    for pair in list(reader.text("admin.alone")) {
+        let amount = pair.split_once('=').and_then(|(currency, amount)| {
+            let amount = Amount::parse(amount.trim()).ok().filter(|amount| *amount >= Amount::ZERO)?;
+            Some((currency.trim().to_owned(), amount))
+        });
+        match amount {
+            Some((currency, amount)) => drop(alone.insert(currency, amount)),
+            None => is_fine = false,
+        }
+    }
+    if !is_fine {
+        reader.fault("admin.alone", "be CURRENCY=AMOUNT, several with commas, such as BTC=0.01,EUR=100, or empty");
+    }
+    let hide_references = reader.choice("admin.hide_references", &[("true", true), ("false", false)], false);
+    Admin { alone, hide_references }
+}
