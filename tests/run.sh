@@ -67,6 +67,8 @@ missing_packages() {
     /usr/bin/python3 -c 'import pika' 2>/dev/null || echo python3-pika
     command -v hledger >/dev/null || echo hledger
     command -v cc >/dev/null || echo gcc libc6-dev
+    command -v curl >/dev/null || echo curl
+    command -v openssl >/dev/null || echo openssl
 }
 
 install_packages() {

@@ -209,7 +209,10 @@ async fn take_own(app: &App, wanted: &Wanted<'_>, user: &str, found: &Own, owner
         (ReferenceKind::EndUserReference, reference.clone()),
         (ReferenceKind::ForeignId, found.foreign_id.clone()),
     ];
-    app.booker.order(wanted.merchant, Order::Customer { references }).await?;
+    if let Err(error) = app.booker.order(wanted.merchant, Order::Customer { references }).await {
+        rows::fail_own(&app.db, found.id, owner, "the ledger can't be reached", (app.clock)()).await?;
+        return Err(error.into());
+    }
     match take(app, wanted, &found.foreign_id, reference).await {
         Ok(taken) => {
             rows::settle_own(&app.db, found.id, owner, (&taken.address, taken.tag.as_deref())).await?;

@@ -16,6 +16,7 @@ mod export;
 mod faults;
 mod gateway_addresses;
 mod gateway_auth;
+mod gateway_docs;
 mod gateway_pool;
 mod hostile;
 mod kill;

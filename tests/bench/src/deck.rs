@@ -77,6 +77,19 @@ impl Recipe {
 }
 
 impl Deck {
+    /// Requests that somebody else made.
+    pub(crate) fn of(requests: impl Iterator<Item = Result<Vec<u8>>>) -> Result<Self> {
+        let mut deck = Self { bytes: Vec::new(), stride: 0, first: 0, count: 0 };
+        for request in requests {
+            let request = request?;
+            ensure!(deck.count == 0 || request.len() == deck.stride, "a request has another length than the first one");
+            deck.stride = request.len();
+            deck.bytes.extend_from_slice(&request);
+            deck.count += 1;
+        }
+        Ok(deck)
+    }
+
     pub(crate) fn request(&self, place: usize) -> Option<&[u8]> {
         let start = place.checked_mul(self.stride)?;
         self.bytes.get(start..start + self.stride)

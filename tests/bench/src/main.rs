@@ -11,6 +11,7 @@ mod deck;
 mod drain;
 mod fate;
 mod fill;
+mod gateway;
 mod histogram;
 mod http;
 mod load;
@@ -66,6 +67,7 @@ async fn perform(verb: Verb) -> Result<()> {
         Verb::Drain(options) => drain::drain(options).await,
         Verb::Size(options) => size::size(options).await,
         Verb::Start(options) => start::start(options).await,
+        Verb::Gateway(options) => gateway::gateway(options).await,
         Verb::Load(options) => small::load_only(options).await,
         Verb::Smoke(options) => small::smoke(options).await,
         Verb::ServeForward(o) => baseline::forward::serve(o.listen, &o.amqp, &o.merchants).await,

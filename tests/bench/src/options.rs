@@ -26,6 +26,8 @@ pub(crate) enum Verb {
     Size(SizeOptions),
     /// Exec to the first answer, on a migrated database
     Start(StartOptions),
+    /// Deposit addresses of the gateway that are known already, at a fixed rate
+    Gateway(GatewayOptions),
     /// Only the generator, against a receiver that is already there
     Load(LoadOptions),
     /// Some hundred callbacks on SQLite with all checks
@@ -188,6 +190,24 @@ pub(crate) struct StartOptions {
     pub(crate) common: Common,
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) times: u16,
+}
+
+#[derive(Args)]
+pub(crate) struct GatewayOptions {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[arg(long, value_enum, default_value = "postgres")]
+    pub(crate) database: StoreName,
+    /// Requests per second, latency counted from when they were due
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) rate: u64,
+    #[arg(long, default_value_t = 20)]
+    pub(crate) seconds: u64,
+    /// Customers, each with an address
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) users: u64,
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) connections: u16,
 }
 
 #[derive(Args)]

@@ -59,6 +59,12 @@ impl Deployment {
         Ok(Self { binary: binary.to_owned(), dir: dir.to_owned(), environment, public, admin, token })
     }
 
+    /// The same deployment with one more setting.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// The same deployment with a broker.
     pub(crate) fn with_broker(&self, amqp: &str) -> Self {
         let mut other = self.clone();

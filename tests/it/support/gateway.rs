@@ -123,6 +123,7 @@ pub(crate) async fn processor() -> Upstream {
     let made = AtomicU64::new(0);
     Upstream::start(move |seen| match seen.path.as_str() {
         "/api/v2/addresses/take" => taken(seen, made.fetch_add(1, Ordering::SeqCst)),
+        "/api/v2/invoices/create" => invoiced(seen),
         _ => Play::Json(404, "{}".into()),
     })
     .await
@@ -136,6 +137,18 @@ pub(crate) fn taken(seen: &Seen, number: u64) -> Play {
     data["id"] = json!(number.wrapping_add(240_407_213));
     data["address"] = json!(format!("0xaddress{number}"));
     data["tag"] = if data["currency"] == "XRP" { json!(number.wrapping_add(1000)) } else { Value::Null };
+    Play::Json(201, json!({"data": data}).to_string())
+}
+
+fn invoiced(seen: &Seen) -> Play {
+    let mut data: Value = serde_json::from_slice(&seen.body).expect("JSON");
+    if data["amount"] == "1" {
+        let small = "The amount is too small. The minimum amount is 10.00 EUR.";
+        return Play::Json(400, json!({"errors": {"amount": small}}).to_string());
+    }
+    data["id"] = json!(826_900);
+    data["url"] = json!("https://invoices.alphapo.net/invoice/Jyf1cQ");
+    data["status"] = json!("created");
     Play::Json(201, json!({"data": data}).to_string())
 }
 
