@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow};
 use secrecy::ExposeSecret;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
 use crate::booker::{self, Booker};
@@ -42,6 +43,9 @@ pub struct App {
     pub signatures: Signatures,
     pub rates: Buckets,
     pub clock: fn() -> i64,
+    /// Work that goes on when its caller has gone, on the process's own runtime.
+    under_way: TaskTracker,
+    runtime: tokio::runtime::Handle,
     /// Cancelled when the process is asked to stop: readiness goes off and every wait ends.
     pub stop: CancellationToken,
 }
@@ -93,6 +97,8 @@ impl App {
             credentials,
             metrics,
             signatures,
+            under_way: TaskTracker::new(),
+            runtime: tokio::runtime::Handle::current(),
         }))
     }
 
@@ -112,6 +118,17 @@ impl App {
             let (id, name) = self.names.0.iter().find(|(_, name)| **name == merchant.name)?;
             Some((MerchantId(*id), name.as_str()))
         })
+    }
+
+    /// Brings a piece of work to its end, also when whoever waits for it has gone. `None`: the process ends.
+    pub async fn see_through<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        self.under_way.spawn_on(work, &self.runtime).await.ok()
+    }
+
+    /// Waits for all such work.
+    pub async fn wind_up(&self) {
+        self.under_way.close();
+        self.under_way.wait().await;
     }
 
     /// The name a merchant is known by.

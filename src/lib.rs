@@ -1,7 +1,7 @@
 //! Every AlphaPo callback, credited exactly once.
 //!
 //! ```text
-//! main → cli → {http, worker} → app → {booker, broker} → store → entity
+//! main → cli → {http, worker} → outbound → app → {booker, broker} → store → entity
 //! ```
 //!
 //! - [`domain`]: our words, pure: amounts, callbacks, the decision, postings, events
@@ -9,6 +9,7 @@
 //! - [`booker`]: the only writer of the ledger: batches, one transaction each
 //! - [`store`]: everything asked of the database; the only importer of the entities
 //! - [`broker`]: `RabbitMQ`; [`worker`]: publishing and retrying, a step at a time
+//! - [`outbound`]: what goes out to the processor, and must not go twice
 //! - [`http`]: the route table and its handlers; [`cli`]: one file for each family of verbs
 //! - [`app`]: what lives as long as the process; [`config`]: the settings; [`telemetry`], [`metrics`]: what it says
 //!

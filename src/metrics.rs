@@ -84,6 +84,8 @@ pub struct Metrics {
     pub publishing_blocked: Gauge,
     pub held_open: Gauge,
     pub failed_open: Gauge,
+    pub withdrawals_unknown: Gauge,
+    pub withdrawals_missing: Gauge,
 }
 
 const LATENCY_US: [(u64, &str); 13] = [
@@ -185,6 +187,8 @@ impl Default for Metrics {
             publishing_blocked: Gauge::default(),
             held_open: Gauge::default(),
             failed_open: Gauge::default(),
+            withdrawals_unknown: Gauge::default(),
+            withdrawals_missing: Gauge::default(),
         }
     }
 }
@@ -230,6 +234,9 @@ impl Metrics {
         page.gauge("publishing_blocked", "1 while publishing waits on a failure.", &self.publishing_blocked);
         page.gauge("held_open", "Callbacks held for an operator.", &self.held_open);
         page.gauge("failed_open", "Callbacks that wait for a retry.", &self.failed_open);
+        page.gauge("withdrawals_unknown", "Withdrawals that may have been done.", &self.withdrawals_unknown);
+        let help = "Unknown withdrawals that the processor has long known nothing of.";
+        page.gauge("withdrawals_missing", help, &self.withdrawals_missing);
         page.family("build_info", "gauge", "Always 1; the label tells the version.");
         page.sample("build_info", concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), "1");
         page.0

@@ -17,6 +17,7 @@ mod m20261121_000025_sessions;
 mod m20261121_000030_signatures;
 mod m20261121_000031_addresses;
 mod m20261121_000032_invoices;
+mod m20261121_000040_outbound;
 mod m20261121_000050_reconciliations;
 
 pub struct Migrator;
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000050_reconciliations::Migration),
             Box::new(m20261121_000031_addresses::Migration),
             Box::new(m20261121_000032_invoices::Migration),
+            Box::new(m20261121_000040_outbound::Migration),
         ]
     }
 }

@@ -164,7 +164,7 @@ impl Decisions {
         let key = payment_key(stored, callback);
         let payment = self.payments.get(&key);
         let pooled = || self.pools.owner(stored, callback, payment);
-        let named = || pooled().unwrap_or_else(|| self.owner(stored, references(&callback.head)));
+        let named = || pooled().unwrap_or_else(|| self.owner_then(stored, callback));
         let mut owner = its_own.map_or_else(named, Owner::Known);
         match stored.reason {
             // What was unknown then may be known by now.
@@ -190,7 +190,21 @@ impl Decisions {
         let customer = |(kind, value): (ReferenceKind, &str)| {
             self.references.get(&Self::reference(stored.merchant, kind.code(), value)).map(|id| CustomerId(*id))
         };
-        identify(named.map(customer))
+        identify(named.map(|reference| (reference.0, customer(reference))))
+    }
+
+    /// The same for a callback, as it was when it was decided: an invoice may have been named only afterwards.
+    fn owner_then(&self, stored: &Stored, callback: &Callback) -> Owner {
+        let owner = self.owner(stored, references(&callback.head));
+        let is_later = match stored.reason {
+            Some(Reason::CustomerMissing) => true,
+            Some(Reason::CustomerContradictory) => false,
+            Some(_) | None => owner == Owner::Contradictory,
+        };
+        if !is_later {
+            return owner;
+        }
+        self.owner(stored, references(&callback.head).filter(|(kind, _)| *kind != ReferenceKind::Invoice))
     }
 
     pub(super) fn payment_of(&self, stored: &Stored, callback: &Callback) -> Option<&Payment> {

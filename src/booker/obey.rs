@@ -51,7 +51,7 @@ impl<'a> Plan<'a> {
             return claim::owner(windows.map_or(&[][..], Vec::as_slice), payment, incoming.received_us);
         }
         let customer_of = |key| self.learned.get(key).or_else(|| self.known.get(key)).copied();
-        identify(incoming.references.iter().map(customer_of))
+        identify(incoming.references.iter().map(|key| (key.kind, customer_of(key))))
     }
 
     /// The withdrawal request that a member speaks of, as this batch has left it so far.

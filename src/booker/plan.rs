@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::Incoming;
 use crate::domain::account::{AccountKind, Posting};
 use crate::domain::amount::Amount;
-use crate::domain::customer::Owner;
+use crate::domain::customer::{Owner, ReferenceKind};
 use crate::domain::decide::{Applied, Decision, Known, NewEntry, Policy, decide};
 use crate::domain::event::EventType;
 use crate::domain::ids::{AccountId, CallbackId, CustomerId, MerchantId, PaymentId};
@@ -261,9 +261,11 @@ impl<'a> Plan<'a> {
         id
     }
 
-    /// References that are new beside a known one belong to the same customer from now on.
+    /// References that are new beside a known one belong to the same customer from now on. What an invoice is called is
+    /// learnt from whoever creates it, never from its callbacks.
     pub(super) fn attach(&mut self, incoming: &Incoming, id: CustomerId) {
-        for key in &incoming.references {
+        let is_learnt = |key: &&ReferenceKey| key.kind != ReferenceKind::Invoice || incoming.order.is_some();
+        for key in incoming.references.iter().filter(is_learnt) {
             if !self.known.contains_key(key) && !self.learned.contains_key(key) {
                 self.writes.references.push((key.clone(), id));
                 self.learned.insert(key.clone(), id);

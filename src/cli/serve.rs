@@ -19,6 +19,7 @@ use crate::worker::index::Index;
 use crate::worker::publish::{self, Publisher};
 use crate::worker::reconcile::Reconcile;
 use crate::worker::replays::Replays;
+use crate::worker::resolve::Resolver;
 use crate::worker::retry::Retry;
 use crate::worker::windows::Windows;
 use crate::worker::{self};
@@ -128,8 +129,13 @@ impl Running {
         // Readiness goes off and waits end; requests in flight are answered; then the booker's queue runs dry.
         self.app.stop.cancel();
         futures_util::future::join_all(self.handles.iter().map(|handle| handle.stop(true))).await;
-        self.working.cancel();
         let patience = Duration::from_secs(self.app.settings.limits.shutdown_s.saturating_add(5));
+        if tokio::time::timeout(patience, self.app.wind_up()).await.is_err() {
+            tracing::warn!(
+                "Stopping while calls to the processor are under way: what they leave unknown is asked about"
+            );
+        }
+        self.working.cancel();
         drop(self.app);
         let drained = self.tasks.drain(patience).await;
         info!("Stopped");
@@ -168,6 +174,11 @@ fn spawn_workers(app: &Arc<App>, tasks: &mut Tasks, working: &CancellationToken)
     let stop = working.clone();
     tasks.spawn("windows worker", async {
         let _: () = worker::run(windows, stop).await;
+        Ok(())
+    });
+    let (resolver, stop) = (Resolver::new(Arc::clone(app)), working.clone());
+    tasks.spawn("resolver", async {
+        let _: () = worker::run(resolver, stop).await;
         Ok(())
     });
     if app.settings.broker.urls.is_empty() {

@@ -30,6 +30,7 @@ pub struct Settings {
     pub gateway: gateway::Gateway,
     pub reconcile: Reconcile,
     pub admin: admin::Admin,
+    pub outbound: Outbound,
     pub limits: Limits,
     pub page: Page,
     pub log: Log,
@@ -108,6 +109,14 @@ pub struct Reconcile {
     /// 0: never by itself.
     pub every_s: i64,
     pub patience_s: i64,
+}
+
+/// Money that goes out.
+#[derive(Debug, Clone)]
+pub struct Outbound {
+    pub enabled: bool,
+    pub stuck_s: u64,
+    pub missing_s: u64,
 }
 
 #[derive(Debug, Clone)]

@@ -9,8 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use super::layers::Given;
 use super::table::{self, Secrecy};
 use super::{
-    Alphapo, Broker, Database, Limits, Log, LogFormat, Merchant, Page, Reconcile, Role, SECRET_CHARS_MIN, Settings,
-    Token,
+    Alphapo, Broker, Database, Limits, Log, LogFormat, Merchant, Outbound, Page, Reconcile, Role, SECRET_CHARS_MIN,
+    Settings, Token,
 };
 use super::{admin, gateway};
 use crate::domain::amount::Amount;
@@ -50,6 +50,11 @@ pub(super) fn settings(given: &BTreeMap<String, Given>, faults: &mut Vec<String>
             patience_s: reader.number("reconcile.patience_s", 0..=604_800),
         },
         admin: admin::read(reader),
+        outbound: Outbound {
+            enabled: reader.choice("outbound.enabled", &[("true", true), ("false", false)], false),
+            stuck_s: reader.number("outbound.stuck_s", 1..=86_400),
+            missing_s: reader.number("outbound.missing_s", 1..=31_536_000),
+        },
         limits: Limits {
             body_bytes: reader.number("limits.body_bytes", 1024..=1_048_576),
             head_timeout_ms: reader.number("limits.head_timeout_ms", 100..=60_000),

@@ -194,7 +194,7 @@ impl Order {
             Some((ReferenceKind::ForeignId, value)) if head.family() == Family::Deposit => {
                 head.foreign_id = Some(value.clone());
             }
-            Some((ReferenceKind::ForeignId, _)) | None => {}
+            Some((ReferenceKind::ForeignId | ReferenceKind::Invoice, _)) | None => {}
         }
         Callback { head, terms: Ok(Terms::default()) }
     }

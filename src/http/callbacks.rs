@@ -15,8 +15,8 @@ use crate::booker::{Incoming, Receipt, Refusal};
 use crate::processor::signature::{Refused, Verified, likely_cause};
 use crate::store::booking::State;
 
-const KEY: &str = "x-processing-key";
-const SIGNATURE: &str = "x-processing-signature";
+pub(super) const KEY: &str = "x-processing-key";
+pub(super) const SIGNATURE: &str = "x-processing-signature";
 
 /// `POST /callbacks/alphapo`
 pub async fn receive(request: HttpRequest, payload: web::Payload, app: web::Data<App>) -> HttpResponse {
@@ -42,7 +42,8 @@ pub async fn receive(request: HttpRequest, payload: web::Payload, app: web::Data
     }
 }
 
-fn verify(headers: &HeaderMap, body: &[u8], app: &App) -> Result<Verified, Refused> {
+/// Who signed these bytes, by the two headers.
+pub(super) fn verify(headers: &HeaderMap, body: &[u8], app: &App) -> Result<Verified, Refused> {
     let (key, signature) = (sole(headers, KEY)?, sole(headers, SIGNATURE)?);
     app.keyring.verify(key, signature, body)
 }
@@ -72,13 +73,18 @@ fn cut_off(cut: &Cut, request: &HttpRequest, app: &App) -> HttpResponse {
 
 /// One answer for all causes: whoever guesses learns nothing. The cause goes to the log that operators see.
 fn reject(refused: Refused, request: &HttpRequest, body: &[u8], app: &App) -> HttpResponse {
+    note_refusal(refused, request, body, app);
+    refusal(StatusCode::UNAUTHORIZED, "bad_signature")
+}
+
+/// Counts a refusal, and looks for its cause when there is time.
+pub(super) fn note_refusal(refused: Refused, request: &HttpRequest, body: &[u8], app: &App) {
     app.metrics.rejected.of(refused).increment();
     let headers = request.headers();
     let raw = |name| headers.get(name).map(actix_web::http::header::HeaderValue::as_bytes);
     let cause =
         app.rejected.may_diagnose((app.clock)()).then(|| likely_cause(&app.keyring, raw(KEY), raw(SIGNATURE), body));
     note(refused.word(), cause.map(|cause| (cause.code(), cause.sentence())), request, body.len(), app);
-    refusal(StatusCode::UNAUTHORIZED, "bad_signature")
 }
 
 fn note(

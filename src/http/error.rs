@@ -7,8 +7,9 @@ use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
-use crate::booker::Refusal;
 use crate::booker::replay::ReplayError;
+use crate::booker::{OrderError, Refusal};
+use crate::domain::reason::Reason;
 use crate::store::StoreError;
 
 const RETRY_AFTER_S: &str = "2";
@@ -40,6 +41,9 @@ pub enum ApiError {
     Conflict { code: &'static str, detail: String },
     #[error("the body is too long for this route")]
     TooLarge,
+    /// An order of ours that changed nothing.
+    #[error("the ledger declines this: {}", .0.word())]
+    Declined(Reason),
     #[error(transparent)]
     Refused(#[from] Refusal),
     #[error(transparent)]
@@ -65,6 +69,16 @@ impl From<ReplayError> for ApiError {
     }
 }
 
+impl From<OrderError> for ApiError {
+    fn from(error: OrderError) -> Self {
+        match error {
+            OrderError::Refused(refusal) => Self::Refused(refusal),
+            OrderError::Declined(reason) => Self::Declined(reason),
+            OrderError::NoSeal => Self::Invalid(error.to_string()),
+        }
+    }
+}
+
 impl ApiError {
     /// Status, code and title: a code never changes its meaning.
     pub(super) fn kind(&self) -> (StatusCode, &'static str, &'static str) {
@@ -81,6 +95,7 @@ impl ApiError {
             Self::SelfApproval => (StatusCode::FORBIDDEN, "self_approval", "Self-Approval"),
             Self::Conflict { code, .. } => (StatusCode::CONFLICT, code, "Conflict"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Content Too Large"),
+            Self::Declined(reason) => (StatusCode::CONFLICT, reason.word(), "Declined"),
             Self::Refused(Refusal::Busy) => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy"),
             Self::Refused(Refusal::Unavailable) => unavailable(),
             Self::Refused(Refusal::Refused) => (StatusCode::CONFLICT, "database_refuses", "Database Refuses"),
@@ -104,6 +119,7 @@ impl ApiError {
             | Self::SelfApproval
             | Self::Conflict { .. }
             | Self::TooLarge
+            | Self::Declined(_)
             | Self::Refused(_) => self.to_string(),
         }
     }
@@ -130,6 +146,7 @@ impl ApiError {
             | Self::Unfit(_)
             | Self::SelfApproval
             | Self::Conflict { .. }
+            | Self::Declined(_)
             | Self::TooLarge => None,
         }
     }

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod auth;
 pub mod body;
 pub mod callbacks;
+pub mod dropin;
 pub mod error;
 pub mod gateway;
 pub mod health;
@@ -25,6 +26,8 @@ use crate::app::App;
 /// The public listener: callbacks and health, open to the processor.
 pub static PUBLIC: &[Route] = &[
     Route::post("/callbacks/alphapo", Needs::Signature, || web::to(callbacks::receive)),
+    Route::get("/api/v2/{path:.*}", Needs::Signature, || web::to(dropin::handle)),
+    Route::post("/api/v2/{path:.*}", Needs::Signature, || web::to(dropin::handle)),
     Route::get("/livez", Needs::Nothing, || web::to(health::live)),
     Route::get("/readyz", Needs::Nothing, || web::to(health::ready)),
 ];

@@ -1,6 +1,7 @@
 //! Their words: how the processor signs, what its bodies look like, and how it is asked. It turns bytes into our words,
 //! and never decides what they do to the ledger.
 
+pub mod asked;
 mod cause;
 pub mod client;
 pub mod json;

@@ -78,8 +78,7 @@ pub async fn get(db: &Db, id: CustomerId) -> Result<Option<Detail>, StoreError> 
     let query = query.order_by_asc(reference::Column::Kind).order_by_asc(reference::Column::Value);
     let references = query.limit(SHOWN_MAX).all(&db.orm).await?;
     let kind = |row: reference::Model| {
-        let kind = [ReferenceKind::EndUserReference, ReferenceKind::ForeignId];
-        let kind = kind.into_iter().find(|kind| kind.code() == row.kind);
+        let kind = ReferenceKind::ALL.into_iter().find(|kind| kind.code() == row.kind);
         let unknown = || StoreError::Corrupt(format!("customer {id} has a reference of kind {}", row.kind));
         Ok::<_, StoreError>((kind.ok_or_else(unknown)?, row.value))
     };

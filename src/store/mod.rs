@@ -15,18 +15,21 @@ pub mod invoices;
 pub mod ledger;
 pub mod lines;
 pub mod merchants;
+pub mod outbound;
 pub mod payments;
 pub mod proof;
 mod proof_pool;
 pub mod proposals;
 pub mod reconcile;
 pub mod replays;
+pub mod requests;
 pub mod schema;
 pub mod sessions;
 pub mod signatures;
 pub mod statement;
 pub mod timeline;
 pub mod told;
+pub mod withdrawals;
 
 use std::time::Duration;
 

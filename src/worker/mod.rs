@@ -6,6 +6,7 @@ mod link;
 pub mod publish;
 pub mod reconcile;
 pub mod replays;
+pub mod resolve;
 pub mod retry;
 pub mod windows;
 

@@ -48,6 +48,10 @@ const EXPECTED: &[&str] = &[
     "GET /api/audit viewer",
     "GET /api/outbox viewer",
     "GET /api/rejected viewer",
+    "GET /api/outbound viewer",
+    "POST /api/outbound/stop operator",
+    "POST /api/outbound/start operator",
+    "POST /api/withdrawals/{id}/refund approver",
 ];
 
 /// From the least on: each may what those before it may.

@@ -85,7 +85,7 @@ impl Ledger {
     fn book(&mut self, callback: &Callback, policy: Policy) -> Decision {
         let head = &callback.head;
         let named: Vec<_> = references(head).map(|(kind, name)| (kind, name.to_owned())).collect();
-        let owner = identify(named.iter().map(|name| self.customers.get(name).copied()));
+        let owner = identify(named.iter().map(|name| (name.0, self.customers.get(name).copied())));
         let id = (head.family().code(), head.payment_id.clone().unwrap_or_default());
         let known = Known { payment: self.payments.get(&id), owner, policy, has_twin: false, own: None };
         let decision = decide(callback, &known);

@@ -54,6 +54,7 @@ async fn the_entities_are_what_the_migrations_make() {
         fits(orm, entity::journal_head::Entity).await;
         fits(orm, entity::login_failure::Entity).await;
         fits(orm, entity::merchant::Entity).await;
+        fits(orm, entity::outbound::Entity).await;
         fits(orm, entity::payment::Entity).await;
         fits(orm, entity::posting::Entity).await;
         fits(orm, entity::reconciled::Entity).await;
@@ -63,6 +64,7 @@ async fn the_entities_are_what_the_migrations_make() {
         fits(orm, entity::proposal::Entity).await;
         fits(orm, entity::redelivery::Entity).await;
         fits(orm, entity::session::Entity).await;
+        fits(orm, entity::request::Entity).await;
         fits(orm, entity::withdrawal::Entity).await;
         fits(orm, entity::replay_change::Entity).await;
         fits(orm, entity::replay_job::Entity).await;

@@ -8,6 +8,7 @@ pub mod csv;
 mod events;
 mod ledger;
 mod operations;
+mod outbound;
 pub mod query;
 pub mod replays;
 pub mod resolution;
@@ -51,6 +52,10 @@ pub static ROUTES: &[Route] = &[
     Route::post("/api/proposals/{id}/refuse", OPERATOR, || web::to(resolution::refuse)),
     Route::get("/api/audit", VIEWER, || web::to(resolution::audit)),
     Route::get("/api/outbox", VIEWER, || web::to(operations::outbox)),
+    Route::get("/api/outbound", VIEWER, || web::to(outbound::show)),
+    Route::post("/api/outbound/stop", OPERATOR, || web::to(outbound::stop)),
+    Route::post("/api/outbound/start", OPERATOR, || web::to(outbound::start)),
+    Route::post("/api/withdrawals/{id}/refund", APPROVER, || web::to(outbound::refund)),
     Route::get("/api/rejected", VIEWER, || web::to(operations::rejected)),
 ];
 

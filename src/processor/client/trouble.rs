@@ -77,11 +77,11 @@ impl Trouble {
         }
     }
 
-    pub(super) fn not_sent(what: &str) -> Self {
+    pub fn not_sent(what: &str) -> Self {
         Self::NotSent { what: what.to_owned(), timed_out: false }
     }
 
-    pub(super) fn unknown(what: impl Into<String>) -> Self {
+    pub fn unknown(what: impl Into<String>) -> Self {
         Self::Unknown { what: what.into(), timed_out: false }
     }
 
@@ -95,7 +95,7 @@ impl Trouble {
     }
 
     /// What an answer that is no success means.
-    pub(super) fn of(answer: &Answer) -> Self {
+    pub fn of(answer: &Answer) -> Self {
         let status = answer.status;
         if status == 429 {
             return Self::Limited;

@@ -3,6 +3,7 @@
 pub(crate) mod books;
 pub(crate) mod deposits;
 pub(crate) mod gateway;
+pub(crate) mod merchant;
 pub(crate) mod process;
 pub(crate) mod queue;
 pub(crate) mod sandbox;

@@ -29,6 +29,8 @@ pub(crate) enum Reply {
     Json(u16, String),
     /// Status, content type, body.
     Other(u16, &'static str, String),
+    /// The other one, milliseconds later.
+    Late(u64, Box<Reply>),
     /// The connection stays open, and nothing comes.
     Hang,
     /// The connection is closed at once.
@@ -65,6 +67,12 @@ impl Upstream {
         Self::start(move |_| reply.clone()).await
     }
 
+    /// Requests to a path below the prefix.
+    pub(crate) fn seen_at(&self, path: &str) -> Vec<Seen> {
+        let path = format!("/api/v2{path}");
+        self.seen().into_iter().filter(|seen| seen.path == path).collect()
+    }
+
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().expect("no test panics while it holds this").clone()
     }
@@ -77,10 +85,15 @@ where
     let mut rest = Vec::new();
     while let Some(seen) = read(&mut stream, &mut rest).await {
         all.lock().expect("no test panics while it holds this").push(seen.clone());
-        let (status, kind, body) = match answer(&seen) {
+        let mut reply = answer(&seen);
+        if let Reply::Late(pause_ms, later) = reply {
+            tokio::time::sleep(std::time::Duration::from_millis(pause_ms)).await;
+            reply = *later;
+        }
+        let (status, kind, body) = match reply {
             Reply::Json(status, body) => (status, "application/json", body),
             Reply::Other(status, kind, body) => (status, kind, body),
-            Reply::Hang => std::future::pending().await,
+            Reply::Late(..) | Reply::Hang => std::future::pending().await,
             Reply::Break => return,
             Reply::Half => {
                 let half =

@@ -1,0 +1,89 @@
+//! Outgoing money: how the switch stands, who turned it, and what a person decides about a withdrawal that is missing.
+
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::app::App;
+use crate::domain::event::rfc3339;
+use crate::http::auth::Caller;
+use crate::http::error::ApiError;
+use crate::outbound::withdrawals::{self, NotGivenBack};
+use crate::outbound::{self};
+use crate::store::outbound::{Switch, state};
+
+/// Why. Kept and shown, so a sentence at most.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Why {
+    #[serde(default)]
+    note: String,
+}
+
+/// `GET /api/outbound`
+pub(super) async fn show(app: web::Data<App>) -> Result<HttpResponse, ApiError> {
+    let switch = state(&app.db).await?;
+    answer(&app, &switch).await
+}
+
+/// `POST /api/outbound/stop`
+pub(super) async fn stop(caller: Caller, body: web::Bytes, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
+    turn(&app, true, &caller, &body).await
+}
+
+/// `POST /api/outbound/start`
+pub(super) async fn start(caller: Caller, body: web::Bytes, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
+    turn(&app, false, &caller, &body).await
+}
+
+/// `POST /api/withdrawals/{id}/refund`: a missing one was never done.
+pub(super) async fn refund(
+    caller: Caller,
+    id: web::Path<i64>,
+    body: web::Bytes,
+    app: web::Data<App>,
+) -> Result<HttpResponse, ApiError> {
+    let note = why(&body)?;
+    if note.is_empty() {
+        return Err(ApiError::Invalid("note: say why this withdrawal was never done".to_owned()));
+    }
+    match withdrawals::give_back(&app, *id, &caller.name, &note).await {
+        Ok(()) => Ok(HttpResponse::Ok().json(json!({ "id": id.to_string(), "state": "failed" }))),
+        Err(NotGivenBack::NotOpen) => Err(ApiError::NotFound("such open withdrawal".to_owned())),
+        Err(error @ NotGivenBack::NotMissing) => Err(ApiError::Invalid(error.to_string())),
+        Err(NotGivenBack::Order(error)) => Err(error.into()),
+        Err(NotGivenBack::Store(error)) => Err(error.into()),
+    }
+}
+
+async fn turn(app: &App, is_stopped: bool, caller: &Caller, body: &[u8]) -> Result<HttpResponse, ApiError> {
+    let switch = outbound::turn(app, is_stopped, &caller.name, &why(body)?).await?;
+    answer(app, &switch).await
+}
+
+fn why(body: &[u8]) -> Result<String, ApiError> {
+    if body.is_empty() {
+        return Ok(String::new());
+    }
+    let why: Why = serde_json::from_slice(body)
+        .map_err(|_what_serde_says| ApiError::Invalid(r#"the body must be {"note": "…"} or empty"#.to_owned()))?;
+    if why.note.chars().count() > 500 || why.note.contains('\0') {
+        return Err(ApiError::Invalid("note: at most 500 characters".to_owned()));
+    }
+    Ok(why.note)
+}
+
+async fn answer(app: &App, switch: &Switch) -> Result<HttpResponse, ApiError> {
+    let (unknown, missing) = withdrawals::counts(app).await?;
+    let enabled = app.settings.outbound.enabled;
+    let was_turned = switch.changed_us > 0;
+    Ok(HttpResponse::Ok().json(json!({
+        "state": if switch.is_stopped || !enabled { "stopped" } else { "running" },
+        "stopped_by_switch": switch.is_stopped,
+        "stopped_by_setting": !enabled,
+        "changed_at": was_turned.then(|| rfc3339(switch.changed_us)),
+        "changed_by": was_turned.then_some(&switch.changed_by),
+        "note": was_turned.then_some(&switch.note),
+        "withdrawals": { "unknown": unknown, "missing": missing },
+    })))
+}
