@@ -12,7 +12,7 @@ Usage: tests/run.sh [--samples DIR] [-- FILTER...]
   --help          this text
   -- FILTER...    run only the tests whose names match (given to cargo nextest, or to cargo test)
 
-Needs a Rust toolchain. PostgreSQL, RabbitMQ, hledger, a C compiler and Python with pika are installed from
+Needs a Rust toolchain. PostgreSQL, RabbitMQ, hledger, chromium, a C compiler and Python with pika are installed from
 Debian's packages when missing (as root or through sudo). The servers run in a temporary folder on
 free ports of 127.0.0.1; servers that already run on this machine are left alone.
 TEXT
@@ -66,6 +66,8 @@ missing_packages() {
     [[ -x /usr/bin/python3 ]] || echo python3
     /usr/bin/python3 -c 'import pika' 2>/dev/null || echo python3-pika
     command -v hledger >/dev/null || echo hledger
+    command -v chromium >/dev/null || echo chromium
+    command -v chromedriver >/dev/null || echo chromium-driver
     command -v cc >/dev/null || echo gcc libc6-dev
     command -v curl >/dev/null || echo curl
     command -v openssl >/dev/null || echo openssl
@@ -75,7 +77,7 @@ install_packages() {
     local as_root=()
     local by_hand="Install these packages and try again: $*"
     command -v apt-get >/dev/null ||
-        die "the tests need PostgreSQL, RabbitMQ and Python with pika, and this machine has no apt-get. $by_hand"
+        die "the tests need PostgreSQL, RabbitMQ, chromium and Python with pika, and this machine has no apt-get. $by_hand"
     if ((EUID != 0)); then
         command -v sudo >/dev/null ||
             die "the tests need packages that are missing, and this is neither root nor is there sudo. $by_hand"

@@ -21,6 +21,7 @@ use crate::worker::reconcile::Reconcile;
 use crate::worker::replays::Replays;
 use crate::worker::resolve::Resolver;
 use crate::worker::retry::Retry;
+use crate::worker::sample::Sampler;
 use crate::worker::windows::Windows;
 use crate::worker::{self};
 use crate::{http, telemetry};
@@ -112,6 +113,11 @@ impl Running {
         tasks.spawn("admin listener", async { server.await.context("listening failed") });
         handles.push(handle);
         let working = CancellationToken::new();
+        let (sampler, stop) = (Sampler { metrics: Arc::clone(&app.metrics), clock: app.clock }, working.clone());
+        tasks.spawn("sampler", async {
+            let _: () = worker::run(sampler, stop).await;
+            Ok(())
+        });
         if part != Part::Receive {
             spawn_workers(&app, &mut tasks, &working);
         }

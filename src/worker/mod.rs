@@ -8,6 +8,7 @@ pub mod reconcile;
 pub mod replays;
 pub mod resolve;
 pub mod retry;
+pub mod sample;
 pub mod windows;
 
 use std::time::Duration;

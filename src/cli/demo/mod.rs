@@ -149,6 +149,7 @@ fn introduce(running: &Running, sandbox: &Sandbox) -> anyhow::Result<()> {
         "Tallyhook demo: a merchant, a ledger, and sample callbacks arriving. Ctrl-C ends it and removes everything.
 
   callbacks   http://{public}/callbacks/alphapo
+  page        http://{admin}/   (log in with the token below)
   admin API   http://{admin}/api   (token {token})
   sandbox     {processor}/control/state   (docs/sandbox.md)
 

@@ -15,18 +15,24 @@
 //!    the handler takes `Form<T>`. Answer with [`see`], so that reloading does not repeat it.
 
 mod assets;
+mod callbacks;
 mod errors;
 mod frame;
 mod login;
+mod outbox;
 mod overview;
+mod rejected;
 pub mod show;
+mod story;
+mod traffic;
+mod why;
 
 use actix_web::middleware::from_fn;
 use actix_web::web;
 
-use frame::{Answer, Frame, html};
+use frame::{Answer, Form, Frame, encoded, html, see};
 
-use super::access::{Needs, Route, VIEWER, mount};
+use super::access::{Needs, OPERATOR, Route, VIEWER, mount};
 use super::error::ApiError;
 
 pub static ROUTES: &[Route] = &[
@@ -35,11 +41,19 @@ pub static ROUTES: &[Route] = &[
     Route::post("/login", Needs::Nothing, || web::to(login::enter)),
     Route::post("/logout", VIEWER, || web::to(login::leave)),
     Route::get("/live/tail", VIEWER, || web::to(overview::tail)),
+    Route::get("/live/traffic", VIEWER, || web::to(traffic::series)),
+    Route::get("/callbacks", VIEWER, || web::to(callbacks::list)),
+    Route::get("/callbacks/{id}", VIEWER, || web::to(callbacks::show)),
+    Route::get("/callbacks/{id}/body", VIEWER, || web::to(callbacks::body)),
+    Route::post("/callbacks/{id}/replay", OPERATOR, || web::to(callbacks::decide)),
+    Route::get("/events", VIEWER, || web::to(outbox::list)),
+    Route::get("/rejected", VIEWER, || web::to(rejected::list)),
     Route::get("/assets/{hash}/{name}", Needs::Nothing, || web::to(assets::serve)),
 ];
 
 /// The navigation: where to, and what it is called.
-const NAV: &[(&str, &str)] = &[("/", "Overview")];
+const NAV: &[(&str, &str)] =
+    &[("/", "Overview"), ("/callbacks", "Callbacks"), ("/events", "Events"), ("/rejected", "Rejected requests")];
 
 /// Mounted last: it answers every path that nobody else did.
 pub fn routes(cfg: &mut web::ServiceConfig) {

@@ -8,13 +8,17 @@ use askama::Template;
 use tokio::time::timeout;
 
 use super::show::{Badge, Dash, When, duration};
+use super::traffic::{self, Minute};
 use super::{Answer, Frame, html};
 use crate::app::App;
 use crate::domain::account::AccountKind;
 use crate::domain::amount::Amount;
+use crate::domain::ids::MerchantId;
+use crate::domain::reconcile::Verdict;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::store::callbacks::{self, Filter, Summary};
+use crate::store::reconcile::{self, Run};
 use crate::store::{cursor, events, ledger};
 
 /// Rows of the live tail.
@@ -25,6 +29,7 @@ const TAIL: u64 = 15;
 struct Overview {
     frame: Frame,
     tiles: Vec<Tile>,
+    minutes: Vec<Minute>,
     books: Vec<Book>,
     tail: Vec<Line>,
 }
@@ -53,6 +58,9 @@ struct Book {
     suspense: Amount,
     exchange: Amount,
     customers: Amount,
+    /// What the processor said it holds, when it was last asked.
+    theirs: Option<Amount>,
+    verdict: Option<Badge>,
 }
 
 pub(super) struct Line {
@@ -68,7 +76,10 @@ pub(super) struct Line {
 /// `GET /`
 pub(super) async fn show(caller: Caller, app: web::Data<App>) -> Answer {
     let frame = Frame::new(&app, &caller, "/", "Overview");
-    Ok(html(&Overview { frame, tiles: tiles(&app).await?, books: books(&app).await?, tail: lines(&app).await? }))
+    let (mut tiles, minutes) = (tiles(&app).await?, traffic::minutes(&app));
+    let runs = runs(&app).await?;
+    tiles.push(reconciled(&app, &runs));
+    Ok(html(&Overview { frame, tiles, minutes, books: books(&app, &runs).await?, tail: lines(&app).await? }))
 }
 
 /// `GET /live/tail`: asked again and again by an open page.
@@ -103,7 +114,11 @@ async fn tiles(app: &App) -> Result<Vec<Tile>, ApiError> {
         badge: None,
         href,
     };
+    let latest = traffic::minutes(app).into_iter().next();
+    let (taken, refused) = latest.map_or((0, 0), |minute| (minute.taken, minute.refused));
+    let refused = format!("taken in the last minute, {refused} refused");
     let mut tiles = vec![
+        tile("Callbacks a minute", taken, &refused, Some("/callbacks")),
         tile("Booked", counted.booked.get(), "callbacks, since this process started", Some("/callbacks?state=booked")),
         tile("Held", open.held, "wait for a decision", Some("/callbacks?state=held")),
         tile("Failed", open.failed, "are tried again by themselves", Some("/callbacks?state=failed")),
@@ -111,7 +126,7 @@ async fn tiles(app: &App) -> Result<Vec<Tile>, ApiError> {
         broker(app),
     ];
     tiles.push(database(app).await);
-    if let Some(held) = tiles.get_mut(1).filter(|_| open.held > 0) {
+    if let Some(held) = tiles.get_mut(2).filter(|_| open.held > 0) {
         held.badge = Some(Badge("attention"));
     }
     Ok(tiles)
@@ -149,19 +164,45 @@ async fn database(app: &App) -> Tile {
     Tile { label: "Database", value: value.to_owned(), note, badge: Some(badge), href: None }
 }
 
+/// The last reconciliation of each merchant that came to something, by the merchant's name.
+async fn runs(app: &App) -> Result<BTreeMap<String, Run>, ApiError> {
+    let mut runs = BTreeMap::new();
+    for (id, name) in &app.names.0 {
+        if let Some(run) = reconcile::last(&app.db, MerchantId(*id)).await? {
+            runs.insert(name.clone(), run);
+        }
+    }
+    Ok(runs)
+}
+
+fn reconciled(app: &App, runs: &BTreeMap<String, Run>) -> Tile {
+    let label = "Last reconciliation";
+    let Some(oldest) = runs.values().map(|run| run.ended_us).min() else {
+        let (value, note) = ("never".to_owned(), "the processor was not asked yet".to_owned());
+        return Tile { label, value, note, badge: None, href: None };
+    };
+    let is_open = runs.values().flat_map(|run| &run.lines).any(|line| line.verdict == Verdict::Open);
+    let value = format!("{} ago", duration((app.clock)().saturating_sub(oldest)));
+    let note = if is_open { "somewhere the two sides differ" } else { "nothing that someone must look at" };
+    let badge = Some(Badge(if is_open { "attention" } else { "ok" }));
+    Tile { label, value, note: note.to_owned(), badge, href: None }
+}
+
 /// What customers have follows from the rest, because every currency adds up to zero: nobody's accounts are read.
-async fn books(app: &App) -> Result<Vec<Book>, ApiError> {
+async fn books(app: &App, runs: &BTreeMap<String, Run>) -> Result<Vec<Book>, ApiError> {
     let mut books: BTreeMap<(String, String), BTreeMap<AccountKind, Amount>> = BTreeMap::new();
     for row in ledger::of_merchants(&app.db).await? {
         books.entry((row.merchant, row.currency)).or_default().insert(row.kind, row.balance);
     }
-    let book = |((merchant, currency), kinds): (_, BTreeMap<AccountKind, Amount>)| {
+    let book = |((merchant, currency), kinds): ((String, String), BTreeMap<AccountKind, Amount>)| {
         let of = |kind| kinds.get(&kind).copied().unwrap_or_default();
         let (processor, fees) = (of(AccountKind::Processor), of(AccountKind::Fees));
         let (suspense, exchange) = (of(AccountKind::Suspense), of(AccountKind::Exchange));
         let owned = processor.checked_add(fees).unwrap_or_default();
         let customers = owned.checked_sub(suspense).and_then(|rest| rest.checked_sub(exchange)).unwrap_or_default();
-        Book { merchant, currency, processor, fees, suspense, exchange, customers }
+        let line = runs.get(&merchant).and_then(|run| run.lines.iter().find(|line| line.currency == currency));
+        let (theirs, verdict) = (line.map(|line| line.sides.theirs), line.map(|line| Badge(line.verdict.word())));
+        Book { merchant, currency, processor, fees, suspense, exchange, customers, theirs, verdict }
     };
     Ok(books.into_iter().map(book).collect())
 }

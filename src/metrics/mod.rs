@@ -1,10 +1,13 @@
 //! What is counted, as Prometheus text. Atomics that the app owns: no global registry, no allocation when counting,
 //! and no label whose values come from outside, so the size of the page is fixed.
 
+pub mod history;
+
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use self::history::History;
 use crate::processor::signature::Refused;
 
 /// Only ever grows.
@@ -86,6 +89,8 @@ pub struct Metrics {
     pub failed_open: Gauge,
     pub withdrawals_unknown: Gauge,
     pub withdrawals_missing: Gauge,
+    /// The last hour, for the page.
+    pub history: History,
 }
 
 const LATENCY_US: [(u64, &str); 13] = [
@@ -160,6 +165,30 @@ impl Histogram {
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How many values there were by bound; those above the last bound come last.
+    fn counts(&self) -> Vec<u64> {
+        let below: Vec<u64> = self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        let all = self.count.load(Ordering::Relaxed);
+        let above = all.saturating_sub(below.iter().copied().fold(0, u64::saturating_add));
+        below.into_iter().chain([above]).collect()
+    }
+
+    /// The bound that so many percent of these counts stay within; 0 when there are none.
+    fn bound_of(&self, counts: &[u64], percent: u64) -> u64 {
+        let all = counts.iter().copied().fold(0, u64::saturating_add);
+        let wanted = all.saturating_mul(percent).div_ceil(100).max(1);
+        let mut seen: u64 = 0;
+        let last = self.bounds.last().map_or(0, |(bound, _)| *bound);
+        let bounds = self.bounds.iter().map(|(bound, _)| *bound).chain([last]);
+        for (bound, count) in bounds.zip(counts) {
+            seen = seen.saturating_add(*count);
+            if seen >= wanted {
+                return bound;
+            }
+        }
+        0
+    }
+
     /// In microseconds.
     pub fn observe_time(&self, time: Duration) {
         self.observe(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
@@ -189,11 +218,25 @@ impl Default for Metrics {
             failed_open: Gauge::default(),
             withdrawals_unknown: Gauge::default(),
             withdrawals_missing: Gauge::default(),
+            history: History::default(),
         }
     }
 }
 
 impl Metrics {
+    /// Callbacks answered 200.
+    fn taken(&self) -> u64 {
+        let ByState { booked, ignored, held, failed, duplicate } = &self.callbacks;
+        [booked, ignored, held, failed, duplicate].into_iter().map(Counter::get).fold(0, u64::saturating_add)
+    }
+
+    /// Requests not answered 200.
+    fn refused(&self) -> u64 {
+        let signatures = Refused::ALL.iter().map(|refused| self.rejected.of(*refused).get());
+        let others = [&self.rejected.too_large, &self.rejected.too_slow, &self.rejected.unavailable];
+        signatures.chain(others.into_iter().map(Counter::get)).fold(0, u64::saturating_add)
+    }
+
     /// The page, in the text format 0.0.4 of Prometheus.
     pub fn render(&self) -> String {
         let mut page = Page(String::with_capacity(8192));

@@ -1,0 +1,53 @@
+//! What a reason means for the person who reads it, and what helps.
+
+use crate::domain::reason::Reason;
+
+/// One or two sentences.
+pub(super) const fn sentence(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Repeat => "It says what an earlier callback said, with the same money.",
+        Reason::Stale => "A final status is booked already; this one is from before it.",
+        Reason::Dismissed => "It was held, and an operator decided that it books nothing.",
+        Reason::Unreadable => "The body is not JSON that can be read exactly. Ask AlphaPo what it should have been.",
+        Reason::UnknownType => "A type that Tallyhook does not know. Look for a newer version, or ask AlphaPo.",
+        Reason::UnknownStatus => "A status that this type is not known to have. Look at the payment at AlphaPo.",
+        Reason::V1Shape => "The obsolete format. Ask AlphaPo to send the current one.",
+        Reason::PaymentRequest => "A payment request past `in progress`: what it looks like is not published.",
+        Reason::ConfirmedWithError => "Confirmed, and yet with an error text. Look at the payment at AlphaPo first.",
+        Reason::ContradictsFinal => {
+            "Another final status or other money is booked already. Money never moves back by itself: compare with AlphaPo."
+        }
+        Reason::PossibleDuplicate => {
+            "Another payment has the same transaction, address and amount. Book it only if AlphaPo says both are real."
+        }
+        Reason::InvoiceRemaining => "The invoice is confirmed but not paid in full.",
+        Reason::AmountUnclear => "The body does not say exactly one amount.",
+        Reason::AmountOutOfRange => "The amount is zero or negative, or the fee is larger than it.",
+        Reason::UnknownCustomer => {
+            "A withdrawal of a customer nobody has seen. Once the customer is known, a replay books it."
+        }
+        Reason::LegacyFutures => "A deposit of a product that AlphaPo has discontinued.",
+        Reason::BalanceLimit => "A balance would become too large to be kept exactly.",
+        Reason::ContradictsRequest => "Not the amount or the currency that was requested through Tallyhook.",
+        Reason::CustomerContradictory => "The references belong to two customers, so the money waits in suspense.",
+        Reason::CustomerUnknown => "The customer is unknown and may not be opened, so the money waits in suspense.",
+        Reason::CustomerMissing => "The body names no customer at all, so the money waits in suspense.",
+        Reason::AddressContradictory => {
+            "The coins went to another address than the callback's; the money is in suspense."
+        }
+        Reason::RiskScore => "The risk score is over the merchant's limit, so the money waits in suspense.",
+        Reason::PoolUnclaimed => "It came to an address of the pool that nobody waits for, so it is in suspense.",
+        Reason::PoolContested => "Two requests could claim what came to this pool address, so it is in suspense.",
+        Reason::BalanceSurplus => {
+            "AlphaPo holds more than the ledger says: a callback is missing, or money came in unseen. Compare with AlphaPo."
+        }
+        Reason::BalanceDeficit => {
+            "AlphaPo holds less than the ledger says: a false credit, or money went out unseen. Compare with AlphaPo."
+        }
+        Reason::BookingFailed => "The database refused it. It is tried again by itself; the error is kept.",
+        Reason::InsufficientBalance => "The customer does not have as much.",
+        Reason::ForeignIdTaken => "There is a withdrawal of that name already.",
+        Reason::NotOpen => "What was to be settled is settled already, or can't be settled this way.",
+        Reason::NotFound => "There is no such thing.",
+    }
+}
