@@ -131,15 +131,12 @@ impl Decisions {
         if columns != (&head.payment_id, &head.foreign_id, &head.end_user_reference) {
             return report.differs(format!("callback {}: its columns are not what its body says", stored.id));
         }
-        // Failed ones have no effect yet; a balance limit depends on the balances, which the second half derives.
-        if stored.state == State::Failed || stored.reason == Some(Reason::BalanceLimit) {
+        // Failed ones have no effect yet; a balance limit depends on the balances, which the second half derives; one that
+        // was dismissed was held for something that may be known by now.
+        if stored.state == State::Failed || matches!(stored.reason, Some(Reason::BalanceLimit | Reason::Dismissed)) {
             return;
         }
         let (decision, owner) = self.decide(stored, callback);
-        // An operator dismisses what would be held: nothing else.
-        if stored.reason == Some(Reason::Dismissed) && matches!(decision, Decision::Hold(_)) {
-            return;
-        }
         if recorded(&decision) != (stored.state, stored.reason) {
             let (state, reason) = recorded(&decision);
             let word = |reason: Option<Reason>| reason.map_or("-", Reason::word);
@@ -159,7 +156,7 @@ impl Decisions {
 
     fn decide(&self, stored: &Stored, callback: &Callback) -> (Decision, Owner) {
         let mut policy = Policy::from_code(stored.policy);
-        let own = self.around.own(stored, callback);
+        let own = self.around.own(stored, callback).filter(|own| own.is_ours);
         let its_own = own.and_then(|own| own.customer);
         let key = payment_key(stored, callback);
         let payment = self.payments.get(&key);
@@ -170,8 +167,8 @@ impl Decisions {
             // What was unknown then may be known by now.
             Some(Reason::CustomerUnknown | Reason::UnknownCustomer) if its_own.is_none() => {
                 owner = match owner {
-                    Owner::Known(_) | Owner::Unknown => Owner::Unknown,
-                    Owner::Contradictory | Owner::Missing | Owner::Withheld(_) => owner,
+                    Owner::Known(_) | Owner::Unknown | Owner::Contradictory => Owner::Unknown,
+                    Owner::Missing | Owner::Withheld(_) => owner,
                 };
                 policy.unknown_customer = UnknownCustomer::Suspense;
             }

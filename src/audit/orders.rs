@@ -9,7 +9,9 @@ use crate::domain::amount::Amount;
 use crate::domain::callback::Callback;
 use crate::domain::decide::{Applied, NewEntry};
 use crate::domain::ids::{CustomerId, MerchantId, PaymentId};
-use crate::domain::order::{Order, Own, Surroundings, Suspended, obey};
+use crate::domain::journal::Effect;
+use crate::domain::obey::{Own, Surroundings, Suspended, obey};
+use crate::domain::order::Order;
 use crate::domain::payment::{Family, Phase, phase};
 use crate::store::proof::Stored;
 
@@ -32,7 +34,8 @@ impl Around {
         let moved = entry.postings.iter().filter(|posting| posting.credit == AccountKind::Suspense);
         let amount = moved.fold(Amount::ZERO, |sum, posting| sum.checked_add(posting.amount).unwrap_or(sum));
         let currency = entry.currency.clone().unwrap_or_default();
-        let suspended = Suspended { currency, amount, fee: entry.fee, is_open: true };
+        let (effect, payment) = (Effect::Suspended, stored.payment.map(PaymentId));
+        let suspended = Suspended { effect, payment, currency, amount, fee: entry.fee, is_open: true };
         self.suspended.insert((stored.merchant, position), suspended);
     }
 
@@ -40,8 +43,19 @@ impl Around {
     pub(super) fn answer(&mut self, stored: &Stored, callback: &Callback, applied: &Applied) {
         let head = &callback.head;
         let Some(foreign_id) = head.foreign_id.clone().filter(|_| head.family() == Family::Withdrawal) else { return };
-        let Some(own) = self.withdrawals.get_mut(&(stored.merchant, foreign_id)) else { return };
         let payment = PaymentId(stored.payment.unwrap_or_default());
+        // One that was made elsewhere takes its name.
+        let elsewhere = Own {
+            id: stored.id,
+            is_ours: false,
+            customer: None,
+            currency: String::new(),
+            amount: Amount::ZERO,
+            is_settled: false,
+            is_failed: false,
+            payment: None,
+        };
+        let own = self.withdrawals.entry((stored.merchant, foreign_id)).or_insert(elsewhere);
         if own.is_settled || own.is_failed || own.payment.is_some_and(|answered| answered != payment) {
             return;
         }
@@ -57,16 +71,19 @@ impl Around {
 impl Decisions {
     pub(super) fn obey(&mut self, stored: &Stored, order: &Order, report: &mut Report) {
         let callback = order.told();
+        let head = &callback.head;
+        let columns = (&stored.ext_id, &stored.foreign_id, &stored.end_user_reference);
+        if columns != (&head.payment_id, &head.foreign_id, &head.end_user_reference) {
+            return report.differs(format!("order {}: its columns are not what its body says", stored.id));
+        }
         let owner = self.owner(stored, order.customer().map(|(kind, value)| (*kind, value.as_str())).into_iter());
         let customer = owner.customer();
         let own = self.around.own(stored, &callback).cloned();
         let discrepancy = order.discrepancy();
-        // A held callback's discrepancy has no money in suspense, but can be settled by a correction.
-        let held = Suspended { currency: String::new(), amount: Amount::ZERO, fee: None, is_open: true };
-        let suspended =
-            discrepancy.map(|at| self.around.suspended.get(&(stored.merchant, at)).unwrap_or(&held).clone());
+        let suspended = discrepancy.and_then(|at| self.around.suspended.get(&(stored.merchant, at)).cloned());
         let payment = self.payment_of(stored, &callback).cloned();
-        let own = own.filter(|_| matches!(order, Order::Withdrawal(_) | Order::Refund { .. }));
+        let about = matches!(order, Order::Withdrawal(_) | Order::Refund { .. } | Order::Conclude { .. });
+        let own = own.filter(|_| about);
         let known =
             Surroundings { customer, own: own.as_ref(), suspended: suspended.as_ref(), payment: payment.as_ref() };
         let entry = match obey(order, &known) {
@@ -90,7 +107,8 @@ impl Decisions {
             Order::Withdrawal(terms) => {
                 let (currency, amount) = (terms.currency.clone(), terms.amount);
                 let (is_settled, is_failed, payment) = (false, false, None);
-                let own = Own { id: stored.id, customer, currency, amount, is_settled, is_failed, payment };
+                let is_ours = true;
+                let own = Own { id: stored.id, is_ours, customer, currency, amount, is_settled, is_failed, payment };
                 self.around.withdrawals.insert((stored.merchant, terms.foreign_id.clone()), own);
             }
             Order::Refund { foreign_id, .. } => {
@@ -99,11 +117,21 @@ impl Decisions {
                     own.is_failed = true;
                 }
             }
-            Order::Customer { .. }
-            | Order::Assign { .. }
-            | Order::Correct(_)
-            | Order::Report(_)
-            | Order::Settle { .. } => {}
+            Order::Conclude { foreign_id, is_settled, .. } => {
+                whose = own.and_then(|own| own.customer);
+                if let Some(own) = self.around.withdrawals.get_mut(&(stored.merchant, foreign_id.clone())) {
+                    own.is_settled = *is_settled;
+                    own.is_failed = !*is_settled;
+                }
+            }
+            Order::Report(finding) => {
+                let (currency, amount) = (finding.currency.clone(), Amount::ZERO);
+                let effect = Effect::Reported;
+                let reported = Suspended { effect, payment: None, currency, amount, fee: None, is_open: true };
+                let position = stored.position.saturating_add(i64::from(stored.entries.saturating_sub(1)));
+                self.around.suspended.insert((stored.merchant, position), reported);
+            }
+            Order::Customer { .. } | Order::Assign { .. } | Order::Correct(_) | Order::Settle { .. } => {}
         }
         if let Some(open) = discrepancy.and_then(|at| self.around.suspended.get_mut(&(stored.merchant, at))) {
             open.is_open = false;

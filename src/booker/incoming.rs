@@ -70,6 +70,7 @@ impl Incoming {
             Order::Customer { references } => references.iter().map(key).collect(),
             Order::Withdrawal(_)
             | Order::Refund { .. }
+            | Order::Conclude { .. }
             | Order::Assign { .. }
             | Order::Correct(_)
             | Order::Report(_)
@@ -94,7 +95,9 @@ impl Incoming {
     /// The withdrawal request that this speaks of, by the merchant's name of it.
     pub(super) fn withdrawal(&self) -> Option<&str> {
         match &self.order {
-            Some(Order::Withdrawal(_) | Order::Refund { .. }) => self.callback.head.foreign_id.as_deref(),
+            Some(Order::Withdrawal(_) | Order::Refund { .. } | Order::Conclude { .. }) => {
+                self.callback.head.foreign_id.as_deref()
+            }
             Some(_) => None,
             None => {
                 let head = &self.callback.head;

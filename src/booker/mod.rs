@@ -12,6 +12,7 @@
 //! `failed` and the retry worker brings it back. When the database can't be reached nothing is kept in memory:
 //! everybody waiting is told so (503), and the processor sends again.
 
+mod customers;
 mod desk;
 mod incoming;
 mod named;

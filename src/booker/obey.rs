@@ -1,17 +1,16 @@
 //! Orders in a batch: what is known about each, what it does, and the rows that it brings beside its journal entry.
 
 use super::Incoming;
-use super::plan::{Forced, Member, Outcome, Pending, Plan, legs, next};
-use crate::domain::claim;
-use crate::domain::customer::{Owner, identify};
+use super::plan::{Forced, Member, Outcome, Pending, Plan, legs};
 use crate::domain::decide::{Applied, NewEntry};
 use crate::domain::event::EventType;
 use crate::domain::ids::{CallbackId, CustomerId, PaymentId};
 use crate::domain::journal::Effect;
-use crate::domain::order::{Order, Own, Surroundings, obey};
-use crate::domain::payment::{Payment, Phase, phase};
+use crate::domain::obey::{Own, Surroundings, obey};
+use crate::domain::order::{Order, Withdrawal};
+use crate::domain::payment::{Phase, phase};
 use crate::domain::reason::Reason;
-use crate::store::booking::own::{FAILED, NewWithdrawal, Owned, PENDING, SETTLED, Turn};
+use crate::store::booking::own::{ELSEWHERE, FAILED, NewWithdrawal, Owned, PENDING, REQUESTED, SETTLED, Turn};
 use crate::store::booking::{Found, State};
 
 impl<'a> Plan<'a> {
@@ -34,7 +33,7 @@ impl<'a> Plan<'a> {
         match obey(order, &known) {
             Err(reason) => declined(reason),
             Ok(entry) => {
-                let customer = if matches!(order, Order::Refund { .. }) {
+                let customer = if matches!(order, Order::Refund { .. } | Order::Conclude { .. }) {
                     own.as_ref().and_then(|own| own.customer)
                 } else {
                     customer
@@ -45,39 +44,10 @@ impl<'a> Plan<'a> {
         }
     }
 
-    pub(super) fn owner(&self, incoming: &Incoming, payment: Option<&Payment>) -> Owner {
-        if let Some(address) = incoming.pool() {
-            let windows = self.around.windows.get(&(incoming.merchant, address.to_owned()));
-            return claim::owner(windows.map_or(&[][..], Vec::as_slice), payment, incoming.received_us);
-        }
-        let customer_of = |key| self.learned.get(key).or_else(|| self.known.get(key)).copied();
-        identify(incoming.references.iter().map(|key| (key.kind, customer_of(key))))
-    }
-
     /// The withdrawal request that a member speaks of, as this batch has left it so far.
     pub(super) fn own(&self, incoming: &Incoming) -> Option<&Own> {
         let foreign_id = incoming.withdrawal()?;
         self.around.withdrawals.get(&(incoming.merchant, foreign_id.to_owned()))
-    }
-
-    fn make_known(&mut self, incoming: &Incoming, owner: Owner) -> Outcome {
-        let before = self.writes.references.len();
-        let customer = match owner {
-            Owner::Known(id) => {
-                self.attach(incoming, id);
-                id
-            }
-            Owner::Unknown => self.open(incoming),
-            Owner::Contradictory => return declined(Reason::CustomerContradictory),
-            Owner::Missing => return declined(Reason::CustomerMissing),
-            Owner::Withheld(reason) => return declined(reason),
-        };
-        let is_new = self.writes.references.len() > before;
-        if is_new {
-            // Another replica that looked before must look again.
-            next(&mut self.head.turn);
-        }
-        Outcome { is_duplicate: !is_new, customer: Some(customer), ..booked(CallbackId(0)) }
     }
 
     fn carry_out(
@@ -105,41 +75,11 @@ impl<'a> Plan<'a> {
             new: Some(entry.clone()),
             incoming,
         };
-        let subject = match order {
-            Order::Customer { .. } | Order::Correct(_) | Order::Report(_) | Order::Settle { .. } => id.0,
-            Order::Withdrawal(terms) => {
-                let made = Own {
-                    id: id.0,
-                    customer,
-                    currency: terms.currency.clone(),
-                    amount: terms.amount,
-                    is_settled: false,
-                    is_failed: false,
-                    payment: None,
-                };
-                self.around.withdrawals.insert((merchant, terms.foreign_id.clone()), made);
-                self.writes.new_withdrawals.push(NewWithdrawal { id: id.0, merchant, customer, terms });
-                id.0
-            }
-            Order::Refund { error, .. } => {
-                let subject = own.as_ref().map_or(id.0, |own| own.id);
-                self.turn(incoming, None, FAILED, Some(error.clone()));
-                subject
-            }
-            Order::Assign { payment: told, .. } => {
-                let family = incoming.callback.head.family();
-                let ext_id = told.payment_id.clone().unwrap_or_default();
-                self.writes.owned.extend(customer.map(|customer| Owned { merchant, family, ext_id, customer }));
-                self.pending.push(Pending {
-                    event: EventType::DiscrepancyResolved,
-                    effect: Effect::Released,
-                    new: None,
-                    legs: Vec::new(),
-                    ..pending.clone()
-                });
-                payment.map_or(id.0, |payment| payment.0)
-            }
-        };
+        if matches!(order, Order::Assign { .. }) {
+            let (event, effect) = (EventType::DiscrepancyResolved, Effect::Released);
+            self.pending.push(Pending { event, effect, new: None, legs: Vec::new(), ..pending.clone() });
+        }
+        let subject = self.keep_order(incoming, (order, own.as_ref()), (id.0, customer, payment));
         self.pending.push(Pending { subject, ..pending });
         if let Some(at) = incoming.discrepancy() {
             let how = match order {
@@ -148,6 +88,7 @@ impl<'a> Plan<'a> {
                 Order::Customer { .. }
                 | Order::Withdrawal(_)
                 | Order::Refund { .. }
+                | Order::Conclude { .. }
                 | Order::Correct(_)
                 | Order::Report(_) => "corrected",
             };
@@ -159,21 +100,123 @@ impl<'a> Plan<'a> {
         Outcome { is_order: true, entry: Some(entry), ..outcome }
     }
 
-    /// A callback that was applied moves the request it speaks of.
-    pub(super) fn answer_request(&mut self, incoming: &Incoming, applied: &Applied, payment: PaymentId) {
-        let is_answered = self.own(incoming).is_some_and(|own| {
-            own.is_settled || own.is_failed || own.payment.is_some_and(|answered| answered != payment)
-        });
-        if self.own(incoming).is_none() || is_answered {
-            return;
+    /// The rows that an order brings beside its entry, and what its effect happens to.
+    fn keep_order(
+        &mut self,
+        incoming: &'a Incoming,
+        (order, own): (&'a Order, Option<&Own>),
+        (id, customer, payment): (i64, Option<CustomerId>, Option<PaymentId>),
+    ) -> i64 {
+        let merchant = incoming.merchant;
+        match order {
+            Order::Customer { .. } | Order::Correct(_) | Order::Report(_) | Order::Settle { .. } => id,
+            Order::Withdrawal(terms) => {
+                self.request(incoming, terms, (id, customer));
+                id
+            }
+            Order::Refund { error, .. } => {
+                self.turn(incoming, None, FAILED, Some(error.clone()));
+                own.map_or(id, |own| own.id)
+            }
+            Order::Conclude { is_settled, note, .. } => {
+                self.turn(incoming, None, if *is_settled { SETTLED } else { FAILED }, Some(note.clone()));
+                own.map_or(id, |own| own.id)
+            }
+            Order::Assign { payment: told, .. } => {
+                let family = incoming.callback.head.family();
+                let ext_id = told.payment_id.clone().unwrap_or_default();
+                self.writes.owned.extend(customer.map(|customer| Owned { merchant, family, ext_id, customer }));
+                payment.map_or(id, |payment| payment.0)
+            }
         }
+    }
+
+    fn request(&mut self, incoming: &Incoming, terms: &'a Withdrawal, (id, customer): (i64, Option<CustomerId>)) {
+        let (merchant, currency, amount) = (incoming.merchant, terms.currency.clone(), terms.amount);
+        let (is_settled, is_failed, payment) = (false, false, None);
+        let own =
+            Own { id, is_ours: true, customer, currency: currency.clone(), amount, is_settled, is_failed, payment };
+        self.around.withdrawals.insert((merchant, terms.foreign_id.clone()), own);
+        self.writes.new_withdrawals.push(NewWithdrawal {
+            id,
+            merchant,
+            customer,
+            state: REQUESTED,
+            api: terms.api.code(),
+            foreign_id: &terms.foreign_id,
+            currency,
+            amount,
+            currency_to: terms.currency_to.as_deref(),
+            address: &terms.address,
+            tag: terms.tag.as_deref(),
+            request: &terms.request,
+            payment: None,
+            processor_id: None,
+        });
+    }
+
+    /// A callback that was applied moves the request it speaks of. One that was made elsewhere takes its name.
+    pub(super) fn answer_request(
+        &mut self,
+        incoming: &'a Incoming,
+        applied: &Applied,
+        (payment, id): (PaymentId, CallbackId),
+    ) {
+        let Some(foreign_id) = incoming.withdrawal() else { return };
         let state = match phase(incoming.callback.head.family(), applied.status) {
             Phase::Confirmed => SETTLED,
             Phase::Closed => FAILED,
             Phase::InProgress | Phase::Unknown => PENDING,
         };
+        let Some(own) = self.own(incoming) else {
+            return self.take_name(incoming, foreign_id, applied, (payment, id, state));
+        };
+        if own.is_settled || own.is_failed || own.payment.is_some_and(|answered| answered != payment) {
+            return;
+        }
         let error = incoming.callback.terms.as_ref().ok().map(|terms| terms.error.clone());
         self.turn(incoming, Some(payment), state, error.filter(|error| !error.is_empty()));
+    }
+
+    fn take_name(
+        &mut self,
+        incoming: &'a Incoming,
+        foreign_id: &'a str,
+        applied: &Applied,
+        (payment, id, state): (PaymentId, CallbackId, i16),
+    ) {
+        let merchant = incoming.merchant;
+        let entry = applied.entry.as_ref();
+        let currency = entry.and_then(|entry| entry.currency.clone()).unwrap_or_default();
+        let amount = entry.and_then(|entry| entry.amount).unwrap_or_default();
+        let own = Own {
+            id: id.0,
+            is_ours: false,
+            customer: None,
+            currency: currency.clone(),
+            amount,
+            is_settled: state == SETTLED,
+            is_failed: state == FAILED,
+            payment: Some(payment),
+        };
+        self.around.withdrawals.insert((merchant, foreign_id.to_owned()), own);
+        let head = &incoming.callback.head;
+        self.writes.new_withdrawals.push(NewWithdrawal {
+            id: id.0,
+            merchant,
+            customer: None,
+            state,
+            api: ELSEWHERE,
+            foreign_id,
+            currency,
+            amount,
+            currency_to: None,
+            address: head.address.as_deref().unwrap_or_default(),
+            tag: None,
+            request: &[],
+            payment: Some(payment),
+            processor_id: head.payment_id.as_deref(),
+        });
     }
 
     fn turn(&mut self, incoming: &Incoming, payment: Option<PaymentId>, state: i16, error: Option<String>) {
@@ -187,7 +230,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-fn booked(id: CallbackId) -> Outcome {
+pub(super) fn booked(id: CallbackId) -> Outcome {
     Outcome {
         id,
         state: State::Booked,
@@ -201,6 +244,6 @@ fn booked(id: CallbackId) -> Outcome {
     }
 }
 
-fn declined(reason: Reason) -> Outcome {
+pub(super) fn declined(reason: Reason) -> Outcome {
     Outcome { state: State::Ignored, declined: Some(reason), is_unchanged: true, ..booked(CallbackId(0)) }
 }

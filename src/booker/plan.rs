@@ -121,6 +121,10 @@ impl<'a> Plan<'a> {
     /// A body that is stored already is another delivery; a stored one that is booked or ignored stays so.
     fn unchanged(&mut self, member: &Member<'a>, found: &Found) -> Option<Outcome> {
         let (id, state, is_duplicate) = match member.standing {
+            // Only what is held can be dismissed: what failed is money that the database refused, and is tried again.
+            Some(standing) if member.forced == Some(Forced::Dismiss) && standing.state != State::Held => {
+                (standing.id, standing.state, false)
+            }
             Some(standing) if matches!(standing.state, State::Booked | State::Ignored) => {
                 (standing.id, standing.state, false)
             }
@@ -146,12 +150,16 @@ impl<'a> Plan<'a> {
         }
         let callback = &incoming.callback;
         let payment = self.payment(incoming).or_else(|| found.payment.clone());
-        let own = self.own(incoming);
+        let own = self.own(incoming).filter(|own| own.is_ours);
         let owner =
             own.and_then(|own| own.customer).map_or_else(|| self.owner(incoming, payment.as_ref()), Owner::Known);
         let is_twin_here =
             incoming.key().fingerprint.is_some_and(|print| self.fingerprints.contains(&(incoming.merchant, print)));
         let has_twin = found.has_twin || is_twin_here;
+        // What was waived before stays waived when more is.
+        let before = member.standing.filter(|_| !member.policy.waived.is_nothing());
+        let waived = before.map_or(member.policy.waived, |standing| standing.waived.and(member.policy.waived));
+        let member = &Member { policy: Policy { waived, ..member.policy }, ..*member };
         let known = Known { payment: payment.as_ref(), owner, policy: member.policy, has_twin, own };
         let decision = match member.forced {
             Some(Forced::Hold(reason) | Forced::Decline(reason)) => Decision::Hold(reason),
@@ -201,8 +209,8 @@ impl<'a> Plan<'a> {
         let suspended = applied.entry.as_ref().and_then(|entry| entry.suspended);
         let customer = customer.filter(|_| suspended.is_none());
         let id = self.keep_payment(incoming, &applied, payment, customer);
-        self.answer_request(incoming, &applied, id);
         let outcome = self.conclude(index, member, State::Booked, suspended, Some(id), customer);
+        self.answer_request(incoming, &applied, (id, outcome.id));
         let Some(entry) = applied.entry else { return outcome };
         self.pending.push(Pending {
             member: index,
@@ -261,26 +269,6 @@ impl<'a> Plan<'a> {
         id
     }
 
-    /// References that are new beside a known one belong to the same customer from now on. What an invoice is called is
-    /// learnt from whoever creates it, never from its callbacks.
-    pub(super) fn attach(&mut self, incoming: &Incoming, id: CustomerId) {
-        let is_learnt = |key: &&ReferenceKey| key.kind != ReferenceKind::Invoice || incoming.order.is_some();
-        for key in incoming.references.iter().filter(is_learnt) {
-            if !self.known.contains_key(key) && !self.learned.contains_key(key) {
-                self.writes.references.push((key.clone(), id));
-                self.learned.insert(key.clone(), id);
-            }
-        }
-    }
-
-    pub(super) fn open(&mut self, incoming: &Incoming) -> CustomerId {
-        let id = CustomerId(next(&mut self.head.customer));
-        let name = incoming.references.first().map(|key| key.value.clone());
-        self.writes.customers.push((id, incoming.merchant, name.unwrap_or_default()));
-        self.attach(incoming, id);
-        id
-    }
-
     /// The row of the verdict, and the entries that holding or releasing it brings.
     pub(super) fn conclude(
         &mut self,
@@ -302,7 +290,7 @@ impl<'a> Plan<'a> {
         };
         if let Some((event, effect)) = turned {
             if effect == Effect::Released {
-                self.writes.released.push(id);
+                self.writes.released.push((id, how_released(state, member.policy)));
             }
             self.pending.push(Pending {
                 member: index,
@@ -371,6 +359,14 @@ impl<'a> Plan<'a> {
             self.writes.arrivals.push((incoming.arrival(), verdict));
         }
         id
+    }
+}
+
+fn how_released(state: State, policy: Policy) -> &'static str {
+    match state {
+        State::Ignored => "dismissed",
+        State::Booked if !policy.waived.is_nothing() => "booked anyway",
+        State::Booked | State::Held | State::Failed => "decided anew",
     }
 }
 

@@ -5,6 +5,7 @@ use tracing::error;
 use super::desk::{Desk, Lock, receipt};
 use super::plan::{Forced, Member, Outcome};
 use super::{Incoming, Judgement, Receipt, Refusal};
+use crate::domain::decide::Waived;
 use crate::domain::ids::CallbackId;
 use crate::store::StoreError;
 use crate::store::booking::{Standing, State};
@@ -40,8 +41,9 @@ impl Desk {
             }
         };
         self.roll_back().await;
-        if member.incoming.order.is_some() {
-            error!(error = refused, "The database refuses an order; nothing of it is kept");
+        let is_held = member.standing.is_some_and(|standing| standing.state == State::Held);
+        if member.incoming.order.is_some() || is_held {
+            error!(error = refused, "The database refuses an order or a decision anew; everything stands as it stood");
             return Err(Refusal::Refused);
         }
         let failed = Member { forced: Some(Forced::Fail), ..member };
@@ -142,7 +144,7 @@ impl Desk {
 
 fn judged(mut member: Member<'_>, judgement: Option<Judgement>) -> Member<'_> {
     match judgement {
-        Some(Judgement::BookAnyway(reason)) => member.policy.waived = Some(reason),
+        Some(Judgement::BookAnyway(reason)) => member.policy.waived = Waived::of(reason),
         Some(Judgement::Dismiss) => member.forced = Some(Forced::Dismiss),
         None => {}
     }

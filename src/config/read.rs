@@ -175,7 +175,7 @@ fn merchant(reader: &mut Reader<'_>, name: &str) -> Merchant {
             credit: reader.choice(&of("credit"), &credits, Credit::Gross),
             unknown_customer: reader.choice(&of("unknown_customer"), &unknowns, UnknownCustomer::Suspense),
             risk_limit: risk_limit(reader, &of("risk_limit")),
-            waived: None,
+            waived: crate::domain::policy::Waived::default(),
         },
         name: name.to_owned(),
     }

@@ -9,9 +9,10 @@ use super::callback::{Callback, Money, Part, Terms};
 use super::customer::Owner;
 use super::event::EventType;
 use super::journal::Effect;
-use super::order::Own;
+use super::obey::Own;
 use super::payment::{Family, Payment, Phase, Status, phase};
-pub use super::policy::{Credit, Policy, UnknownCustomer};
+use super::payout::{is_anothers, withdrawal};
+pub use super::policy::{Credit, Policy, UnknownCustomer, Waived};
 use super::reason::Reason;
 
 /// What is known beside the callback.
@@ -81,7 +82,7 @@ pub fn decide(callback: &Callback, known: &Known<'_>) -> Decision {
     };
     match phase(family, status) {
         Phase::Unknown => Decision::Hold(unknown_status(family)),
-        Phase::InProgress => in_progress(family, status, terms, known.payment),
+        Phase::InProgress => in_progress(family, status, terms, known),
         Phase::Closed => closed(family, status, terms, known),
         Phase::Confirmed => confirmed(family, status, terms, callback, known),
     }
@@ -100,11 +101,13 @@ fn is_final(family: Family, status: Status) -> bool {
     phase(family, status) != Phase::InProgress
 }
 
-fn in_progress(family: Family, status: Status, terms: &Terms, payment: Option<&Payment>) -> Decision {
-    match payment {
+fn in_progress(family: Family, status: Status, terms: &Terms, known: &Known<'_>) -> Decision {
+    match known.payment {
         Some(payment) if is_final(family, payment.status) => Decision::Ignore(Reason::Stale),
         Some(payment) if payment.status == status => Decision::Ignore(Reason::Repeat),
         Some(_) => Decision::Apply(Applied { status, facts: None, entry: None }),
+        // Its money was given back: someone must look before it goes out after all.
+        None if known.own.is_some_and(|own| own.is_failed) => Decision::Hold(Reason::ContradictsFinal),
         None => Decision::Apply(Applied { status, facts: None, entry: told(family, Phase::InProgress, terms) }),
     }
 }
@@ -116,17 +119,14 @@ fn closed(family: Family, status: Status, terms: &Terms, known: &Known<'_>) -> D
         Some(_) | None => {
             let entry = match known.own {
                 Some(own) if is_anothers(own, known) => return Decision::Hold(Reason::PossibleDuplicate),
-                Some(own) if !own.is_failed => Some(own.given_back(Effect::Closed)),
-                Some(_) | None => told(family, Phase::Closed, terms),
+                Some(own) if own.is_settled => return Decision::Hold(Reason::ContradictsFinal),
+                Some(own) if own.is_failed => None,
+                Some(own) => Some(own.given_back(Effect::Closed)),
+                None => told(family, Phase::Closed, terms),
             };
             Decision::Apply(Applied { status, facts: None, entry })
         }
     }
-}
-
-/// Whether another payment already answered the request.
-fn is_anothers(own: &Own, known: &Known<'_>) -> bool {
-    own.payment.is_some() && own.payment != known.payment.map(|payment| payment.id)
 }
 
 /// The entry of a step that moves no money. Some have none: no type of event speaks of them.
@@ -190,14 +190,14 @@ fn facts(terms: &Terms) -> i64 {
 }
 
 /// The one transaction that is not an exchange: what a body without `currency_sent` and `currency_received` moves.
-fn sole_part(terms: &Terms) -> Option<Money> {
+pub(super) fn sole_part(terms: &Terms) -> Option<Money> {
     let mut parts = terms.parts.iter().filter(|part| !part.is_exchange);
     let part = parts.next().filter(|_| parts.next().is_none())?;
     Some(Money { currency: part.currency.clone()?, amount: part.amount? })
 }
 
 /// Fees summed by currency, in order of first appearance. A negative fee is nothing we understand.
-fn fees_by_currency(terms: &Terms) -> Result<Vec<Money>, Reason> {
+pub(super) fn fees_by_currency(terms: &Terms) -> Result<Vec<Money>, Reason> {
     let mut sums: Vec<Money> = Vec::new();
     for fee in &terms.fees {
         if fee.amount < Amount::ZERO {
@@ -316,58 +316,8 @@ fn income(
 }
 
 /// A fee that the processor took from what it holds for us.
-fn charged(fee: &Money) -> Option<Posting> {
+pub(super) fn charged(fee: &Money) -> Option<Posting> {
     Posting::new(AccountKind::Fees, AccountKind::Processor, &fee.currency, fee.amount)
-}
-
-fn withdrawal(terms: &Terms, known: &Known<'_>) -> Result<NewEntry, Reason> {
-    let debited = match &terms.sent {
-        Some(sent) => sent.clone(),
-        None if terms.converts || terms.received.is_some() => return Err(Reason::AmountUnclear),
-        None => sole_part(terms).ok_or(Reason::AmountUnclear)?,
-    };
-    if !debited.amount.is_positive() {
-        return Err(Reason::AmountOutOfRange);
-    }
-    // Money that went out is nobody's debt but a customer's we know: it never opens one.
-    if !matches!(known.owner, Owner::Known(_)) {
-        return Err(Reason::UnknownCustomer);
-    }
-    let fees = fees_by_currency(terms)?;
-    let fee = fees.iter().find(|fee| fee.currency == debited.currency).map_or(Amount::ZERO, |fee| fee.amount);
-    let paid = Posting::new(AccountKind::Available, AccountKind::Processor, &debited.currency, debited.amount);
-    let paid = known.own.map_or(Ok(paid.clone().into_iter().collect()), |own| set_aside(own, &debited, paid, known))?;
-    Ok(NewEntry {
-        event: EventType::WithdrawalSettled,
-        effect: Effect::Settled,
-        currency: Some(debited.currency),
-        amount: Some(debited.amount),
-        fee: Some(fee),
-        postings: paid.into_iter().chain(fees.iter().filter_map(charged)).collect(),
-        suspended: None,
-    })
-}
-
-/// The postings of a withdrawal that was requested through us.
-fn set_aside(own: &Own, debited: &Money, paid: Option<Posting>, known: &Known<'_>) -> Result<Vec<Posting>, Reason> {
-    if is_anothers(own, known) {
-        return Err(Reason::PossibleDuplicate);
-    }
-    if own.is_failed || own.is_settled {
-        return Err(Reason::ContradictsFinal);
-    }
-    if own.customer.is_none() {
-        return Ok(paid.into_iter().collect());
-    }
-    let posting = |debit, credit| Posting::new(debit, credit, &own.currency, own.amount);
-    if own.currency == debited.currency && own.amount == debited.amount {
-        return Ok(posting(AccountKind::Held, AccountKind::Processor).into_iter().collect());
-    }
-    if known.policy.holds(Reason::ContradictsRequest) {
-        return Err(Reason::ContradictsRequest);
-    }
-    let back = posting(AccountKind::Held, AccountKind::Available);
-    Ok(back.into_iter().chain(paid).collect())
 }
 
 fn exchange(terms: &Terms) -> Result<NewEntry, Reason> {

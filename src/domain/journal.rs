@@ -58,9 +58,16 @@ effects! {
     Corrected = 36, "corrected";
     /// Reconciliation found a difference.
     Reported = 37, "reported";
+    /// An operator ended a withdrawal as carried out.
+    Concluded = 38, "concluded";
 }
 
 impl Effect {
+    /// Whether it happens to a callback, an order or a withdrawal rather than to a payment.
+    pub const fn is_of_callback(self) -> bool {
+        self.code() >= 32
+    }
+
     /// The effect a stored number names.
     pub fn from_code(code: i16) -> Option<Self> {
         Self::ALL.iter().copied().find(|effect| effect.code() == code)

@@ -3,16 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::account::{AccountKind, Posting};
+use super::account::AccountKind;
 use super::amount::Amount;
 use super::callback::{Callback, Head, Terms};
 use super::customer::ReferenceKind;
-use super::decide::NewEntry;
-use super::event::EventType;
-use super::ids::{CustomerId, PaymentId};
-use super::journal::Effect;
-use super::payment::{Family, Payment};
-use super::reason::Reason;
+use super::payment::Family;
 
 /// A customer by one of their references.
 pub type Reference = (ReferenceKind, String);
@@ -33,6 +28,8 @@ pub enum Order {
     Correct(Correction),
     /// Reconciliation found a difference: it is told and waits for someone. Nothing moves.
     Report(Finding),
+    /// An operator ends a withdrawal whose callbacks can't: what was set aside is gone, or the customer's again.
+    Conclude { foreign_id: String, is_settled: bool, note: String, by: String },
     /// A reported difference is gone, or explained.
     Settle { discrepancy: i64, note: String, by: String },
 }
@@ -41,7 +38,7 @@ pub enum Order {
 pub struct Finding {
     /// Tells two equal findings apart: when the difference began.
     pub key: String,
-    /// The number of a [`Reason`].
+    /// The number of a [`Reason`](super::reason::Reason).
     pub reason: i16,
     pub currency: String,
     #[serde(with = "exact")]
@@ -134,7 +131,11 @@ impl Order {
         match self {
             Self::Assign { discrepancy, .. } | Self::Settle { discrepancy, .. } => Some(*discrepancy),
             Self::Correct(correction) => correction.discrepancy,
-            Self::Customer { .. } | Self::Withdrawal(_) | Self::Refund { .. } | Self::Report(_) => None,
+            Self::Customer { .. }
+            | Self::Withdrawal(_)
+            | Self::Refund { .. }
+            | Self::Conclude { .. }
+            | Self::Report(_) => None,
         }
     }
 
@@ -151,7 +152,11 @@ impl Order {
     /// The customer that the order names.
     pub fn customer(&self) -> Option<&Reference> {
         match self {
-            Self::Customer { .. } | Self::Refund { .. } | Self::Report(_) | Self::Settle { .. } => None,
+            Self::Customer { .. }
+            | Self::Refund { .. }
+            | Self::Conclude { .. }
+            | Self::Report(_)
+            | Self::Settle { .. } => None,
             Self::Withdrawal(withdrawal) => withdrawal.customer.as_ref(),
             Self::Assign { customer, .. } => Some(customer),
             Self::Correct(correction) => correction.customer.as_ref(),
@@ -172,6 +177,12 @@ impl Order {
             Self::Refund { foreign_id, .. } => Head {
                 kind: Some("withdrawal".to_owned()),
                 status: Some("refused".to_owned()),
+                foreign_id: Some(foreign_id.clone()),
+                ..Head::default()
+            },
+            Self::Conclude { foreign_id, is_settled, .. } => Head {
+                kind: Some("withdrawal".to_owned()),
+                status: Some(if *is_settled { "confirmed" } else { "failed" }.to_owned()),
                 foreign_id: Some(foreign_id.clone()),
                 ..Head::default()
             },
@@ -198,171 +209,6 @@ impl Order {
         }
         Callback { head, terms: Ok(Terms::default()) }
     }
-}
-
-/// A withdrawal that was requested through us, as it stands when something is decided about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Own {
-    pub id: i64,
-    /// Whose money is set aside.
-    pub customer: Option<CustomerId>,
-    pub currency: String,
-    pub amount: Amount,
-    pub is_settled: bool,
-    pub is_failed: bool,
-    /// The payment whose callbacks spoke of it.
-    pub payment: Option<PaymentId>,
-}
-
-/// Money in suspense.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Suspended {
-    pub currency: String,
-    /// What stands in suspense: what the postings moved there.
-    pub amount: Amount,
-    pub fee: Option<Amount>,
-    pub is_open: bool,
-}
-
-/// What is known beside an order.
-#[derive(Debug, Clone, Copy)]
-pub struct Surroundings<'a> {
-    pub customer: Option<CustomerId>,
-    pub own: Option<&'a Own>,
-    pub suspended: Option<&'a Suspended>,
-    pub payment: Option<&'a Payment>,
-}
-
-/// What an order does, or why it is declined. Whether the balance suffices shows when the money moves.
-pub fn obey(order: &Order, known: &Surroundings<'_>) -> Result<NewEntry, Reason> {
-    if order.customer().is_some() && known.customer.is_none() {
-        return Err(Reason::UnknownCustomer);
-    }
-    match order {
-        Order::Customer { .. } => Err(Reason::NotOpen),
-        Order::Withdrawal(withdrawal) => request(withdrawal, known),
-        Order::Refund { .. } => refund(known),
-        Order::Assign { payment, .. } => assign(payment, known),
-        Order::Correct(correction) => correct(correction, known),
-        Order::Report(finding) => Ok(report(finding)),
-        Order::Settle { .. } => settle(known),
-    }
-}
-
-fn request(withdrawal: &Withdrawal, known: &Surroundings<'_>) -> Result<NewEntry, Reason> {
-    if known.own.is_some() {
-        return Err(Reason::ForeignIdTaken);
-    }
-    if !withdrawal.amount.is_positive() {
-        return Err(Reason::AmountOutOfRange);
-    }
-    let held = Posting::new(AccountKind::Available, AccountKind::Held, &withdrawal.currency, withdrawal.amount);
-    Ok(NewEntry {
-        event: EventType::WithdrawalRequested,
-        effect: Effect::Requested,
-        currency: Some(withdrawal.currency.clone()),
-        amount: Some(withdrawal.amount),
-        fee: None,
-        postings: held.filter(|_| known.customer.is_some()).into_iter().collect(),
-        suspended: None,
-    })
-}
-
-fn refund(known: &Surroundings<'_>) -> Result<NewEntry, Reason> {
-    let own = known.own.ok_or(Reason::NotFound)?;
-    if own.is_settled || own.is_failed || own.payment.is_some() {
-        return Err(Reason::NotOpen);
-    }
-    Ok(own.given_back(Effect::Refunded))
-}
-
-impl Own {
-    /// The entry by which the money that was set aside is the customer's again.
-    pub fn given_back(&self, effect: Effect) -> NewEntry {
-        let back = Posting::new(AccountKind::Held, AccountKind::Available, &self.currency, self.amount);
-        NewEntry {
-            event: EventType::WithdrawalFailed,
-            effect,
-            currency: Some(self.currency.clone()),
-            amount: Some(self.amount),
-            fee: None,
-            postings: back.filter(|_| self.customer.is_some()).into_iter().collect(),
-            suspended: None,
-        }
-    }
-}
-
-fn assign(payment: &Told, known: &Surroundings<'_>) -> Result<NewEntry, Reason> {
-    let suspended = known.suspended.ok_or(Reason::NotFound)?;
-    if !suspended.is_open || known.payment.is_none() {
-        return Err(Reason::NotOpen);
-    }
-    let family = payment.kind.as_deref().map_or(Family::Other, Family::of);
-    let event = if family == Family::Invoice { EventType::InvoiceCredited } else { EventType::DepositCredited };
-    let moved = Posting::new(AccountKind::Suspense, AccountKind::Available, &suspended.currency, suspended.amount);
-    Ok(NewEntry {
-        event,
-        effect: Effect::Credited,
-        currency: Some(suspended.currency.clone()),
-        amount: Some(suspended.amount),
-        fee: suspended.fee,
-        postings: moved.into_iter().collect(),
-        suspended: None,
-    })
-}
-
-fn correct(correction: &Correction, known: &Surroundings<'_>) -> Result<NewEntry, Reason> {
-    let Correction { debit, credit, currency, amount, .. } = correction;
-    let touches = debit.is_customers() || credit.is_customers();
-    if touches != known.customer.is_some() {
-        return Err(Reason::UnknownCustomer);
-    }
-    // What is set aside belongs to a withdrawal, and only that may move it.
-    if debit == credit || *debit == AccountKind::Held || *credit == AccountKind::Held {
-        return Err(Reason::NotOpen);
-    }
-    if correction.discrepancy.is_some() && !known.suspended.is_some_and(|suspended| suspended.is_open) {
-        return Err(Reason::NotOpen);
-    }
-    let posting = Posting::new(*debit, *credit, currency, *amount).ok_or(Reason::AmountOutOfRange)?;
-    Ok(NewEntry {
-        event: EventType::DiscrepancyResolved,
-        effect: Effect::Corrected,
-        currency: Some(currency.clone()),
-        amount: Some(*amount),
-        fee: None,
-        postings: vec![posting],
-        suspended: None,
-    })
-}
-
-fn report(finding: &Finding) -> NewEntry {
-    NewEntry {
-        event: EventType::DiscrepancyOpened,
-        effect: Effect::Reported,
-        currency: Some(finding.currency.clone()),
-        amount: Some(finding.amount),
-        fee: None,
-        postings: Vec::new(),
-        suspended: Reason::from_code(finding.reason),
-    }
-}
-
-/// Only what moved no money ends without moving any.
-fn settle(known: &Surroundings<'_>) -> Result<NewEntry, Reason> {
-    let reported = known.suspended.ok_or(Reason::NotFound)?;
-    if !reported.is_open || !reported.amount.is_zero() {
-        return Err(Reason::NotOpen);
-    }
-    Ok(NewEntry {
-        event: EventType::DiscrepancyResolved,
-        effect: Effect::Corrected,
-        currency: None,
-        amount: None,
-        fee: None,
-        postings: Vec::new(),
-        suspended: None,
-    })
 }
 
 /// Amounts as the strings they are everywhere outside.

@@ -10,8 +10,8 @@ pub struct Policy {
     pub unknown_customer: UnknownCustomer,
     /// Deposits with a higher risk score go to suspense.
     pub risk_limit: Option<Amount>,
-    /// An operator looked at what this reason holds, and lets it pass.
-    pub waived: Option<Reason>,
+    /// An operator looked at what these reasons hold, and lets it pass.
+    pub waived: Waived,
 }
 
 impl Policy {
@@ -23,7 +23,7 @@ impl Policy {
             (Credit::Gross, UnknownCustomer::Suspense) => 2,
             (Credit::Net, UnknownCustomer::Suspense) => 3,
         };
-        self.waived.map_or(0, |reason| reason.code() << 2) | chosen
+        (self.waived.0 << 2) | chosen
     }
 
     /// The policy a stored number names. The risk limit is not kept: where it decided, the reason tells.
@@ -32,12 +32,41 @@ impl Policy {
             credit: if code & 1 == 0 { Credit::Gross } else { Credit::Net },
             unknown_customer: if code & 2 == 0 { UnknownCustomer::Open } else { UnknownCustomer::Suspense },
             risk_limit: None,
-            waived: Reason::from_code(code >> 2),
+            waived: Waived(code >> 2),
         }
     }
 
     pub(super) fn holds(self, reason: Reason) -> bool {
-        self.waived != Some(reason)
+        self.waived.0 & Waived::of(reason).0 == 0
+    }
+}
+
+/// The reasons that an operator waived: a bit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waived(i16);
+
+impl Waived {
+    /// Nothing, for a reason that says that nothing can be booked as it stands.
+    pub const fn of(reason: Reason) -> Self {
+        Self(if matches!(reason, Reason::ConfirmedWithError) {
+            1
+        } else if matches!(reason, Reason::PossibleDuplicate) {
+            2
+        } else if matches!(reason, Reason::InvoiceRemaining) {
+            4
+        } else if matches!(reason, Reason::ContradictsRequest) {
+            8
+        } else {
+            0
+        })
+    }
+
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub const fn is_nothing(self) -> bool {
+        self.0 == 0
     }
 }
 

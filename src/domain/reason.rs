@@ -1,5 +1,7 @@
 //! Why a callback was ignored, held, or booked to suspense: one list, with the word others read and the number we store.
 
+use super::policy::Waived;
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $word:literal;)*) => {
         /// A stable word for what became of a callback. The number is what the database stores.
@@ -106,10 +108,7 @@ reasons! {
 impl Reason {
     /// Whether an operator may book what this reason holds. The others say that nothing can be booked as it stands.
     pub const fn can_be_waived(self) -> bool {
-        matches!(
-            self,
-            Self::ConfirmedWithError | Self::PossibleDuplicate | Self::InvoiceRemaining | Self::ContradictsRequest
-        )
+        !Waived::of(self).is_nothing()
     }
 
     /// The reason a stored number names.

@@ -195,17 +195,10 @@ impl Entry {
 
     fn key(&self) -> Option<EffectKey> {
         let effect = Effect::from_code(self.effect)?;
-        match effect {
-            Effect::Held
-            | Effect::Released
-            | Effect::Requested
-            | Effect::Refunded
-            | Effect::Corrected
-            | Effect::Reported => Some(EffectKey::OfCallback { digest: self.digest, effect }),
-            Effect::Pending | Effect::Credited | Effect::Settled | Effect::Closed | Effect::Suspended => {
-                let payment_id = self.head.payment_id.clone()?;
-                Some(EffectKey::OfPayment { family: Family::from_code(self.family)?, payment_id, effect })
-            }
+        if effect.is_of_callback() {
+            return Some(EffectKey::OfCallback { digest: self.digest, effect });
         }
+        let payment_id = self.head.payment_id.clone()?;
+        Some(EffectKey::OfPayment { family: Family::from_code(self.family)?, payment_id, effect })
     }
 }

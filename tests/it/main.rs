@@ -13,6 +13,7 @@ mod client;
 mod config;
 mod demo;
 mod dropin;
+mod ends;
 mod export;
 mod faults;
 mod gateway_addresses;

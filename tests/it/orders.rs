@@ -12,7 +12,7 @@ use tallyhook::domain::reason::Reason;
 
 use crate::support::{Backend, OPERATOR, TestApp, told};
 
-const MAIN: MerchantId = MerchantId(1);
+pub(crate) const MAIN: MerchantId = MerchantId(1);
 
 macro_rules! stories {
     ($($name:ident),* $(,)?) => {
@@ -46,15 +46,15 @@ stories!(
     a_customer_made_known_beforehand_is_credited,
 );
 
-fn user(name: &str) -> Reference {
+pub(crate) fn user(name: &str) -> Reference {
     (ReferenceKind::EndUserReference, name.to_owned())
 }
 
-fn btc(amount: &str) -> Amount {
+pub(crate) fn btc(amount: &str) -> Amount {
     Amount::parse(amount).expect("an amount")
 }
 
-fn withdrawal(foreign_id: &str, customer: Option<&str>, amount: &str) -> Order {
+pub(crate) fn withdrawal(foreign_id: &str, customer: Option<&str>, amount: &str) -> Order {
     Order::Withdrawal(Withdrawal {
         foreign_id: foreign_id.to_owned(),
         customer: customer.map(user),
@@ -69,11 +69,18 @@ fn withdrawal(foreign_id: &str, customer: Option<&str>, amount: &str) -> Order {
     })
 }
 
-async fn order(app: &TestApp, order: Order) -> Result<Placed, OrderError> {
+pub(crate) async fn order(app: &TestApp, order: Order) -> Result<Placed, OrderError> {
     app.running.as_ref().expect("it runs").app.booker.order(MAIN, order).await
 }
 
-fn deposit(id: u32, user: Option<&str>, amount: &str) -> String {
+pub(crate) fn declined(outcome: Result<Placed, OrderError>) -> Reason {
+    match outcome {
+        Err(OrderError::Declined(reason)) => reason,
+        other => panic!("not declined: {other:?}"),
+    }
+}
+
+pub(crate) fn deposit(id: u32, user: Option<&str>, amount: &str) -> String {
     json!({
         "id": id, "end_user_reference": user, "type": "deposit",
         "crypto_address": {"id": 31, "currency": "BTC", "address": "bc1-of-tests", "tag": null},
@@ -85,7 +92,7 @@ fn deposit(id: u32, user: Option<&str>, amount: &str) -> String {
     .to_string()
 }
 
-fn outgoing(id: u32, foreign_id: &str, amount: &str, status: &str) -> String {
+pub(crate) fn outgoing(id: u32, foreign_id: &str, amount: &str, status: &str) -> String {
     json!({
         "id": id, "foreign_id": foreign_id, "type": "withdrawal",
         "crypto_address": {"id": 32, "currency": "BTC", "address": "bc1-elsewhere", "tag": null},
@@ -97,7 +104,7 @@ fn outgoing(id: u32, foreign_id: &str, amount: &str, status: &str) -> String {
 }
 
 /// Ada has half a bitcoin.
-async fn with_ada(backend: Backend) -> TestApp {
+pub(crate) async fn with_ada(backend: Backend) -> TestApp {
     let app = TestApp::start(backend).await;
     assert_eq!(app.receive(&deposit(7_000_001, Some("ada"), "0.5")).await, 200);
     app
@@ -281,10 +288,6 @@ async fn a_correction_moves_what_it_says_and_never_too_much(backend: Backend) {
         app.ledger().await,
         "available  ada              BTC    0.52\nfees       -                BTC    0.02\nprocessor  -                BTC    0.5"
     );
-    let declined = |outcome| match outcome {
-        Err(OrderError::Declined(reason)) => reason,
-        other => panic!("not declined: {other:?}"),
-    };
     let short = order(&app, correct("c-3", available, fees, Some("ada"), "1")).await;
     assert_eq!(declined(short), Reason::InsufficientBalance);
     let held = order(&app, correct("c-4", available, AccountKind::Held, Some("ada"), "0.1")).await;
@@ -337,7 +340,7 @@ async fn a_customer_made_known_beforehand_is_credited(backend: Backend) {
 }
 
 /// Judges the one callback that is held for `reason`.
-async fn judge(app: &TestApp, reason: &str, judgement: Judgement) {
+pub(crate) async fn judge(app: &TestApp, reason: &str, judgement: Judgement) {
     let rows = app.rows("/api/callbacks?state=held").await;
     let held = rows.iter().find(|row| row["reason"] == reason).expect("it is held");
     let id = CallbackId(held["id"].as_str().and_then(|id| id.parse().ok()).expect("an id"));

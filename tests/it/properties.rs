@@ -30,7 +30,7 @@ fn any_amount() -> impl Strategy<Value = Amount> {
 }
 
 fn policy(credit: Credit, unknown_customer: UnknownCustomer) -> Policy {
-    Policy { credit, unknown_customer, risk_limit: None, waived: None }
+    Policy { credit, unknown_customer, risk_limit: None, waived: tallyhook::domain::policy::Waived::default() }
 }
 
 proptest! {

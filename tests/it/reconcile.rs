@@ -65,18 +65,18 @@ async fn found_and_settled(backend: Backend) {
     assert_eq!(deployment.set("TALLYHOOK_RECONCILE__PATIENCE_S", "0").run(&["reconcile", "run"]).code, Some(4));
 
     // Finance finds where it came from: half of it now, which leaves less open, and then the rest.
-    order(&app, correction(AccountKind::Processor, AccountKind::Suspense, "1", surplus.discrepancy)).await;
+    order(&app, correction(AccountKind::Processor, AccountKind::Exchange, "1", surplus.discrepancy)).await;
     let rest = run(&app).await;
     assert_eq!(rest.verdict, Verdict::Open);
     assert_ne!(rest.discrepancy, surplus.discrepancy, "what is left after a correction is another difference");
-    order(&app, correction(AccountKind::Processor, AccountKind::Suspense, "0.5", None)).await;
+    order(&app, correction(AccountKind::Processor, AccountKind::Exchange, "0.5", None)).await;
     assert_eq!(run(&app).await.verdict, Verdict::Matched);
     assert_eq!(app.rows("/api/discrepancies").await.len(), 0);
     let events = told(&app.events().await);
     assert_eq!(events.matches("discrepancy.opened").count(), 2, "{events}");
     assert_eq!(Deployment::on(&app.url).run(&["reconcile", "report"]).code, Some(0));
 
-    order(&app, correction(AccountKind::Processor, AccountKind::Suspense, "0.25", None)).await;
+    order(&app, correction(AccountKind::Processor, AccountKind::Exchange, "0.25", None)).await;
     let deficit = run(&app).await;
     assert_eq!((deficit.verdict, deficit.sides.difference()), (Verdict::Open, Some(amount("-0.25"))));
     assert_eq!(app.rows("/api/discrepancies").await[0]["reason"], "balance_deficit");
@@ -112,7 +112,7 @@ async fn run_of(app: &TestApp) -> Option<i64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_withdrawal_under_way_explains_what_is_missing() {
     let (app, _sandbox) = beside(Backend::Postgres, "0").await;
-    order(&app, correction(AccountKind::Processor, AccountKind::Suspense, "1.75", None)).await;
+    order(&app, correction(AccountKind::Processor, AccountKind::Exchange, "1.75", None)).await;
     assert_eq!(run(&app).await.verdict, Verdict::Open);
     let request = Withdrawal {
         foreign_id: "w-1".to_owned(),

@@ -37,8 +37,12 @@ pub(crate) fn fixture(name: &str) -> String {
 fn decided(callback: &Callback) -> Decision {
     let is_named = references(&callback.head).next().is_some();
     let owner = if is_named { Owner::Known(CustomerId(1)) } else { Owner::Missing };
-    let policy =
-        Policy { credit: Credit::Gross, unknown_customer: UnknownCustomer::Open, risk_limit: None, waived: None };
+    let policy = Policy {
+        credit: Credit::Gross,
+        unknown_customer: UnknownCustomer::Open,
+        risk_limit: None,
+        waived: tallyhook::domain::policy::Waived::default(),
+    };
     decide(callback, &Known { payment: None, owner, policy, has_twin: false, own: None })
 }
 

@@ -93,7 +93,7 @@ fn settings(sources: &Sources, folder: &Folder) -> anyhow::Result<(Settings, Vec
             credit: Credit::Gross,
             unknown_customer: UnknownCustomer::Open,
             risk_limit: None,
-            waived: None,
+            waived: crate::domain::policy::Waived::default(),
         },
     }];
     let token = Token { name: "demo".to_owned(), secret: SecretString::from(random_secret()), role: Role::Operator };

@@ -15,6 +15,7 @@ use crate::domain::account::AccountKind;
 use crate::domain::amount::Amount;
 use crate::domain::callback::{Head as CallbackHead, Origin};
 use crate::domain::customer::ReferenceKind;
+use crate::domain::decide::{Policy, Waived};
 use crate::domain::ids::{AccountId, CallbackId, CustomerId, MerchantId, PaymentId};
 use crate::domain::journal::{Booked, Entry};
 use crate::domain::payment::{Family, Payment, Status};
@@ -109,6 +110,8 @@ pub struct Verdict {
 pub struct Standing {
     pub id: CallbackId,
     pub state: State,
+    /// What an operator let pass before.
+    pub waived: Waived,
     /// How often booking it failed.
     pub attempts: i32,
 }
@@ -178,8 +181,8 @@ pub struct Writes<'a> {
     pub balances: Vec<(AccountId, Amount)>,
     pub entries: Vec<(Entry, [u8; 32])>,
     pub discrepancies: Vec<DiscrepancyRow>,
-    /// Callbacks whose discrepancies are settled by this batch.
-    pub released: Vec<CallbackId>,
+    /// Callbacks whose discrepancies are settled by this batch, and how.
+    pub released: Vec<(CallbackId, &'static str)>,
     /// The journal's position before this batch: what it opens itself stays open.
     pub released_before: i64,
     pub new_withdrawals: Vec<own::NewWithdrawal<'a>>,
@@ -263,10 +266,10 @@ impl Connection {
     pub async fn standing(&mut self, ids: &[CallbackId]) -> Result<Vec<Standing>, StoreError> {
         let rows = on_both!(self.standing(ids))?;
         rows.into_iter()
-            .map(|(id, state, attempts)| {
+            .map(|(id, state, policy, attempts)| {
                 let state = State::from_code(state)
                     .ok_or_else(|| StoreError::Corrupt(format!("callback {id}: state {state}")))?;
-                Ok(Standing { id: CallbackId(id), state, attempts })
+                Ok(Standing { id: CallbackId(id), state, waived: Policy::from_code(policy).waived, attempts })
             })
             .collect()
     }

@@ -7,7 +7,8 @@ use super::pool::Windows;
 use super::{Connection, StoreError, parse_amount};
 use crate::domain::amount::Amount;
 use crate::domain::ids::{CustomerId, MerchantId, PaymentId};
-use crate::domain::order::{Own, Suspended, Withdrawal};
+use crate::domain::journal::Effect;
+use crate::domain::obey::{Own, Suspended};
 use crate::domain::payment::Family;
 
 /// The states of a withdrawal, as the database stores them. Only the booker moves one to the last two.
@@ -27,14 +28,27 @@ pub struct Around {
     pub windows: Windows,
 }
 
-/// A withdrawal that the batch requests.
+/// A withdrawal that the batch requests, or one that was made elsewhere: its name is taken then.
 #[derive(Debug)]
 pub struct NewWithdrawal<'a> {
     pub id: i64,
     pub merchant: MerchantId,
     pub customer: Option<CustomerId>,
-    pub terms: &'a Withdrawal,
+    pub state: i16,
+    pub api: i16,
+    pub foreign_id: &'a str,
+    pub currency: String,
+    pub amount: Amount,
+    pub currency_to: Option<&'a str>,
+    pub address: &'a str,
+    pub tag: Option<&'a str>,
+    pub request: &'a [u8],
+    pub payment: Option<PaymentId>,
+    pub processor_id: Option<&'a str>,
 }
+
+/// Neither of our doors: the dashboard, or a client that speaks to the processor itself.
+pub const ELSEWHERE: i16 = 9;
 
 /// What a batch changes of a withdrawal. Only the booker ends one.
 #[derive(Debug)]
@@ -56,23 +70,42 @@ pub struct Owned {
     pub customer: CustomerId,
 }
 
-type OwnRow = (i64, Option<i64>, Option<i64>, i16, String, String);
-type SuspendedRow = (bool, Option<String>, Option<String>, Option<String>);
+type OwnRow = (i16, String, i64, Option<i64>, Option<i64>, i16, i16, String, String);
+type SuspendedRow = (bool, i16, Option<i64>, Option<String>, Option<String>, Option<String>);
 
-const OWN: &str = "SELECT id, customer_id, payment_id, state, currency, CAST(amount AS text)
-    FROM withdrawals WHERE foreign_id = $1 AND merchant_id = $2";
-const SUSPENDED: &str = "SELECT d.resolved_us IS NULL, j.currency, CAST(j.fee AS text), CAST(p.amount AS text)
+macro_rules! own_columns {
+    ($rest:literal) => {
+        concat!(
+            "SELECT w.merchant_id, w.foreign_id, w.id, w.customer_id, w.payment_id, w.state, w.api, w.currency,
+                CAST(w.amount AS text) FROM withdrawals w ",
+            $rest
+        )
+    };
+}
+const OWN_POSTGRES: &str = own_columns!(
+    "JOIN unnest($1::text[], $2::int2[]) AS i(name, merchant) ON w.foreign_id = i.name AND w.merchant_id = i.merchant"
+);
+const OWN_SQLITE: &str = own_columns!("WHERE w.foreign_id = $1 AND w.merchant_id = $2");
+// Each row is looked up by its key: a join in brackets would make SQLite read every posting there is.
+const SUSPENDED: &str = "SELECT d.resolved_us IS NULL, j.effect, j.payment_id, j.currency, CAST(j.fee AS text),
+        CASE WHEN a.id IS NOT NULL THEN CAST(p.amount AS text) END
     FROM discrepancies d JOIN journal j ON j.position = d.position
-    LEFT JOIN (postings p JOIN accounts a ON a.id = p.credit_id AND a.kind = 4) ON p.position = d.position
+    LEFT JOIN postings p ON p.position = d.position
+    LEFT JOIN accounts a ON a.id = p.credit_id AND a.kind = 4
     WHERE d.position = $1 AND d.merchant_id = $2";
-const NEW: &str =
-    "INSERT INTO withdrawals (id, merchant_id, customer_id, state, api, requested_us, foreign_id, currency,
-        amount, currency_to, address, tag, request)
-    VALUES ($1, $2, $3, 1, $4, $5, $6, $7, CAST($8 AS text), $9, $10, $11, $12)";
-const NEW_POSTGRES: &str =
-    "INSERT INTO withdrawals (id, merchant_id, customer_id, state, api, requested_us, foreign_id,
-        currency, amount, currency_to, address, tag, request)
-    VALUES ($1, $2, $3, 1, $4, $5, $6, $7, CAST($8 AS numeric), $9, $10, $11, $12)";
+macro_rules! new_withdrawal {
+    ($amount:literal) => {
+        concat!(
+            "INSERT INTO withdrawals (id, merchant_id, customer_id, state, api, requested_us, foreign_id, currency,
+                amount, currency_to, address, tag, request, payment_id, processor_id, closed_us)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CAST($9 AS ",
+            $amount,
+            "), $10, $11, $12, $13, $14, $15, CASE WHEN $4 >= 5 THEN $6 END)"
+        )
+    };
+}
+const NEW_SQLITE: &str = new_withdrawal!("text");
+const NEW_POSTGRES: &str = new_withdrawal!("numeric");
 const TURN: &str = "UPDATE withdrawals SET state = $2, payment_id = coalesce($3, payment_id),
         processor_id = coalesce($4, processor_id), error = coalesce($5, error), next_us = NULL,
         closed_us = CASE WHEN $2 >= 5 THEN $6 ELSE closed_us END WHERE id = $1 AND state < 5";
@@ -102,10 +135,9 @@ impl Connection {
         suspended: &[(MerchantId, i64)],
     ) -> Result<Around, StoreError> {
         let mut around = Around::default();
-        for (merchant, foreign_id) in withdrawals {
-            for row in rows!(self, OwnRow, OWN, *foreign_id, merchant.0) {
-                around.withdrawals.insert((*merchant, (*foreign_id).to_owned()), own(row)?);
-            }
+        for row in self.own_withdrawals(withdrawals).await? {
+            let (key, own) = own(row)?;
+            around.withdrawals.insert(key, own);
         }
         for (merchant, position) in suspended {
             let found = rows!(self, SuspendedRow, SUSPENDED, *position, merchant.0);
@@ -115,29 +147,56 @@ impl Connection {
         }
         Ok(around)
     }
+
+    async fn own_withdrawals(&mut self, named: &[(MerchantId, &str)]) -> Result<Vec<OwnRow>, StoreError> {
+        if named.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self {
+            Self::Postgres(connection) => {
+                let names: Vec<_> = named.iter().map(|(_, name)| *name).collect();
+                let merchants: Vec<_> = named.iter().map(|(merchant, _)| merchant.0).collect();
+                let query = sqlx::query_as(OWN_POSTGRES).bind(names).bind(merchants);
+                Ok(query.fetch_all(connection.as_mut()).await?)
+            }
+            Self::Sqlite(connection) => {
+                let mut rows = Vec::new();
+                for (merchant, name) in named {
+                    let query = sqlx::query_as(OWN_SQLITE).bind(*name).bind(merchant.0);
+                    rows.extend(query.fetch_optional(connection.as_mut()).await?);
+                }
+                Ok(rows)
+            }
+        }
+    }
 }
 
-fn own((id, customer, payment, state, currency, amount): OwnRow) -> Result<Own, StoreError> {
-    Ok(Own {
+fn own(row: OwnRow) -> Result<((MerchantId, String), Own), StoreError> {
+    let (merchant, foreign_id, id, customer, payment, state, api, currency, amount) = row;
+    let own = Own {
         id,
+        is_ours: api != ELSEWHERE,
         customer: customer.map(CustomerId),
         currency,
         amount: parse_amount(&amount)?,
         is_settled: state == SETTLED,
         is_failed: state == FAILED,
         payment: payment.map(PaymentId),
-    })
+    };
+    Ok(((MerchantId(merchant), foreign_id), own))
 }
 
 fn in_suspense(rows: Vec<SuspendedRow>) -> Result<Option<Suspended>, StoreError> {
-    let Some((is_open, currency, fee, _)) = rows.first() else { return Ok(None) };
+    let Some((is_open, effect, payment, currency, fee, _)) = rows.first() else { return Ok(None) };
+    let effect = Effect::from_code(*effect).ok_or_else(|| StoreError::Corrupt(format!("effect {effect}")))?;
     let mut amount = Amount::ZERO;
-    for moved in rows.iter().filter_map(|row| row.3.as_deref()) {
+    for moved in rows.iter().filter_map(|row| row.5.as_deref()) {
         let sum = amount.checked_add(parse_amount(moved)?);
         amount = sum.ok_or_else(|| StoreError::Corrupt("suspense over the bound".into()))?;
     }
     let fee = fee.as_deref().map(parse_amount).transpose()?;
-    Ok(Some(Suspended { currency: currency.clone().unwrap_or_default(), amount, fee, is_open: *is_open }))
+    let (currency, payment) = (currency.clone().unwrap_or_default(), payment.map(PaymentId));
+    Ok(Some(Suspended { effect, payment, currency, amount, fee, is_open: *is_open }))
 }
 
 macro_rules! write_orders {
@@ -146,20 +205,22 @@ macro_rules! write_orders {
         pub(super) async fn $name(connection: &mut $connection, writes: &super::Writes<'_>) -> Result<(), StoreError> {
             let now_us = writes.now_us;
             for new in &writes.new_withdrawals {
-                let terms = new.terms;
                 sqlx::query($new)
                     .bind(new.id)
                     .bind(new.merchant.0)
                     .bind(new.customer.map(|id| id.0))
-                    .bind(terms.api.code())
+                    .bind(new.state)
+                    .bind(new.api)
                     .bind(now_us)
-                    .bind(terms.foreign_id.as_str())
-                    .bind(terms.currency.as_str())
-                    .bind(terms.amount.to_string())
-                    .bind(terms.currency_to.as_deref())
-                    .bind(terms.address.as_str())
-                    .bind(terms.tag.as_deref())
-                    .bind(terms.request.as_slice())
+                    .bind(new.foreign_id)
+                    .bind(new.currency.as_str())
+                    .bind(new.amount.to_string())
+                    .bind(new.currency_to)
+                    .bind(new.address)
+                    .bind(new.tag)
+                    .bind(new.request)
+                    .bind(new.payment.map(|id| id.0))
+                    .bind(new.processor_id)
                     .execute(&mut *connection)
                     .await?;
             }
@@ -182,4 +243,4 @@ macro_rules! write_orders {
 }
 
 write_orders!(write_postgres, sqlx::PgConnection, NEW_POSTGRES);
-write_orders!(write_sqlite, sqlx::SqliteConnection, NEW);
+write_orders!(write_sqlite, sqlx::SqliteConnection, NEW_SQLITE);

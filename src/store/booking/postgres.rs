@@ -137,10 +137,10 @@ pub(super) async fn accounts_of(
 pub(super) async fn standing(
     connection: &mut PgConnection,
     ids: &[CallbackId],
-) -> Result<Vec<(i64, i16, i32)>, StoreError> {
+) -> Result<Vec<(i64, i16, i16, i32)>, StoreError> {
     let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
     Ok(sqlx::query_as(
-        "SELECT c.id, c.state, coalesce(f.attempts, 0) FROM callbacks c LEFT JOIN failures f ON f.callback_id = c.id
+        "SELECT c.id, c.state, c.policy, coalesce(f.attempts, 0) FROM callbacks c LEFT JOIN failures f ON f.callback_id = c.id
          WHERE c.id = ANY($1)",
     )
     .bind(ids)
@@ -285,10 +285,12 @@ async fn write_discrepancies(connection: &mut PgConnection, writes: &Writes<'_>)
     }
     if !writes.released.is_empty() {
         sqlx::query(
-            "UPDATE discrepancies SET resolved_us = $2, resolution = 'decided anew'
-             WHERE callback_id = ANY($1) AND resolved_us IS NULL AND position <= $3",
+            "UPDATE discrepancies d SET resolved_us = $3, resolution = i.how
+             FROM unnest($1::int8[], $2::text[]) AS i(id, how)
+             WHERE d.callback_id = i.id AND d.resolved_us IS NULL AND d.position <= $4",
         )
-        .bind(writes.released.iter().map(|id| id.0).collect::<Vec<_>>())
+        .bind(writes.released.iter().map(|(id, _)| id.0).collect::<Vec<_>>())
+        .bind(writes.released.iter().map(|(_, how)| *how).collect::<Vec<_>>())
         .bind(writes.now_us)
         .bind(writes.released_before)
         .execute(connection)

@@ -147,11 +147,11 @@ pub(super) async fn accounts_of(
 pub(super) async fn standing(
     connection: &mut SqliteConnection,
     ids: &[CallbackId],
-) -> Result<Vec<(i64, i16, i32)>, StoreError> {
+) -> Result<Vec<(i64, i16, i16, i32)>, StoreError> {
     let mut standing = Vec::with_capacity(ids.len());
     for id in ids {
-        let row = sqlx::query_as::<_, (i64, i16, i32)>(
-            "SELECT c.id, c.state, coalesce(f.attempts, 0) FROM callbacks c LEFT JOIN failures f ON f.callback_id = c.id
+        let row = sqlx::query_as::<_, (i64, i16, i16, i32)>(
+            "SELECT c.id, c.state, c.policy, coalesce(f.attempts, 0) FROM callbacks c LEFT JOIN failures f ON f.callback_id = c.id
              WHERE c.id = ?",
         );
         standing.extend(row.bind(id.0).fetch_optional(&mut *connection).await?);

@@ -72,12 +72,13 @@ async fn write_discrepancies(connection: &mut SqliteConnection, writes: &Writes<
         "",
     )
     .await?;
-    for id in &writes.released {
+    for (id, how) in &writes.released {
         sqlx::query(
-            "UPDATE discrepancies SET resolved_us = ?, resolution = 'decided anew'
+            "UPDATE discrepancies SET resolved_us = ?, resolution = ?
              WHERE callback_id = ? AND resolved_us IS NULL AND position <= ?",
         )
         .bind(writes.now_us)
+        .bind(*how)
         .bind(id.0)
         .bind(writes.released_before)
         .execute(&mut *connection)

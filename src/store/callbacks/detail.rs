@@ -210,20 +210,14 @@ fn transfer(
     let family = Family::from_code(row.family).ok_or_else(|| corrupt(row.id, "an unknown family"))?;
     Ok(Transfer {
         position: entry.position,
-        key: match effect {
-            Effect::Held
-            | Effect::Released
-            | Effect::Requested
-            | Effect::Refunded
-            | Effect::Corrected
-            | Effect::Reported => {
-                let digest = row.digest.as_slice().try_into();
-                let digest = digest.map_err(|_length| corrupt(row.id, "a digest that is not 32 bytes"))?;
-                EffectKey::OfCallback { digest, effect }
+        key: if effect.is_of_callback() {
+            let digest = row.digest.as_slice().try_into();
+            EffectKey::OfCallback {
+                digest: digest.map_err(|_length| corrupt(row.id, "a digest that is not 32 bytes"))?,
+                effect,
             }
-            Effect::Pending | Effect::Credited | Effect::Settled | Effect::Closed | Effect::Suspended => {
-                EffectKey::OfPayment { family, payment_id: row.ext_id.clone().unwrap_or_default(), effect }
-            }
+        } else {
+            EffectKey::OfPayment { family, payment_id: row.ext_id.clone().unwrap_or_default(), effect }
         },
         event: event.ok_or_else(|| corrupt(row.id, "an unknown event"))?.word(),
         reason: reason(row.id, entry.reason)?,
