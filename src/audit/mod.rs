@@ -72,6 +72,14 @@ pub async fn verify(db: &Db, keyring: &Keyring) -> Result<Report, StoreError> {
         page = next;
     }
     decisions.finish(&mut report);
+    let mut after = 0;
+    loop {
+        let page = snapshot.withdrawals(after, PAGE).await?;
+        let Some(last) = page.last().map(|row| row.id) else { break };
+        page.iter().for_each(|row| decisions.around.check(row, &mut report));
+        after = last;
+    }
+    decisions.around.finish(&mut report);
     journal(&mut snapshot, decisions, &mut report).await?;
     Ok(report)
 }

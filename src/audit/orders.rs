@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use sha2::{Digest, Sha256};
+
 use super::Report;
 use super::decisions::{Decisions, Expected, digest, money_digest};
 use crate::domain::account::AccountKind;
@@ -11,15 +13,17 @@ use crate::domain::decide::{Applied, NewEntry};
 use crate::domain::ids::{CustomerId, MerchantId, PaymentId};
 use crate::domain::journal::Effect;
 use crate::domain::obey::{Own, Surroundings, Suspended, obey};
-use crate::domain::order::Order;
+use crate::domain::order::{Order, Withdrawal};
 use crate::domain::payment::{Family, Phase, phase};
-use crate::store::proof::Stored;
+use crate::store::proof::{Stored, WithdrawalRow};
 
 /// What orders are about, as the decisions are made again.
 #[derive(Default)]
 pub(super) struct Around {
     withdrawals: HashMap<(MerchantId, String), Own>,
     suspended: HashMap<(MerchantId, i64), Suspended>,
+    /// A digest of what each withdrawal's order said.
+    requests: HashMap<i64, u64>,
 }
 
 impl Around {
@@ -27,6 +31,26 @@ impl Around {
         let head = &callback.head;
         let foreign_id = head.foreign_id.clone().filter(|_| head.family() == Family::Withdrawal)?;
         self.withdrawals.get(&(stored.merchant, foreign_id))
+    }
+
+    /// A withdrawal's row must be what its sealed order said, to the bytes that are sent, and end as its callbacks said.
+    pub(super) fn check(&mut self, row: &WithdrawalRow, report: &mut Report) {
+        let request_sha256 = const_hex::encode(Sha256::digest(&row.request));
+        let told = (&row.foreign_id, &row.currency, &row.amount, &row.address, &row.tag, &request_sha256);
+        if self.requests.remove(&row.id) != Some(digest(&told)) {
+            report.differs(format!("withdrawal {}: its row is not what its order says", row.id));
+        }
+        let own = self.withdrawals.get(&(row.merchant, row.foreign_id.clone()));
+        if own.is_none_or(|own| (own.is_settled, own.is_failed) != (row.is_settled, row.is_failed)) {
+            report.differs(format!("withdrawal {}: it did not end as its callbacks and orders say", row.id));
+        }
+    }
+
+    /// What must hold at the end.
+    pub(super) fn finish(&self, report: &mut Report) {
+        for id in self.requests.keys() {
+            report.differs(format!("withdrawal {id}: its row is missing"));
+        }
     }
 
     /// Money that went to suspense waits for an order.
@@ -110,6 +134,10 @@ impl Decisions {
                 let is_ours = true;
                 let own = Own { id: stored.id, is_ours, customer, currency, amount, is_settled, is_failed, payment };
                 self.around.withdrawals.insert((stored.merchant, terms.foreign_id.clone()), own);
+                let amount = terms.amount.to_string();
+                let Withdrawal { foreign_id, currency, address, tag, request_sha256, .. } = terms;
+                let told = digest(&(foreign_id, currency, &amount, address, tag, request_sha256));
+                self.around.requests.insert(stored.id, told);
             }
             Order::Refund { foreign_id, .. } => {
                 whose = own.and_then(|own| own.customer);

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::Incoming;
 use crate::domain::account::{AccountKind, Posting};
 use crate::domain::amount::Amount;
-use crate::domain::customer::{Owner, ReferenceKind};
+use crate::domain::customer::Owner;
 use crate::domain::decide::{Applied, Decision, Known, NewEntry, Policy, decide};
 use crate::domain::event::EventType;
 use crate::domain::ids::{AccountId, CallbackId, CustomerId, MerchantId, PaymentId};

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::Connection as _;
 
+use super::booking::own::{ELSEWHERE, FAILED, SETTLED};
 use super::booking::{State, sqlite::durable};
 use super::{Db, Kind, StoreError};
 use crate::domain::amount::Amount;
@@ -52,6 +53,21 @@ pub struct Account {
     pub customer: i64,
     pub currency: String,
     pub balance: Amount,
+}
+
+/// A withdrawal's row: what its order said, and how it ended.
+#[derive(Debug)]
+pub struct WithdrawalRow {
+    pub id: i64,
+    pub merchant: MerchantId,
+    pub foreign_id: String,
+    pub currency: String,
+    pub amount: String,
+    pub address: String,
+    pub tag: Option<String>,
+    pub request: Vec<u8>,
+    pub is_settled: bool,
+    pub is_failed: bool,
 }
 
 /// What an entry's callback calls the payment.
@@ -177,6 +193,38 @@ impl Snapshot {
                 Ok(Account { id: AccountId(id), merchant: MerchantId(merchant), kind, customer, currency, balance })
             })
             .collect()
+    }
+
+    /// The withdrawals that were requested through us, after `after`.
+    pub async fn withdrawals(&mut self, after: i64, limit: i64) -> Result<Vec<WithdrawalRow>, StoreError> {
+        type Row = (i64, i16, String, String, String, String, Option<String>, Vec<u8>, i16);
+        let rows = rows!(
+            self,
+            Row,
+            "SELECT id, merchant_id, foreign_id, currency, CAST(amount AS text), address, tag, request, state
+             FROM withdrawals WHERE id > $1 AND api <> $2 ORDER BY id LIMIT $3",
+            after,
+            ELSEWHERE,
+            limit
+        );
+        let row = |(id, merchant, foreign_id, currency, amount_text, address, tag, request, state): Row| {
+            let amount = amount(&amount_text)?.to_string();
+            let (is_settled, is_failed) = (state == SETTLED, state == FAILED);
+            let merchant = MerchantId(merchant);
+            Ok(WithdrawalRow {
+                id,
+                merchant,
+                foreign_id,
+                currency,
+                amount,
+                address,
+                tag,
+                request,
+                is_settled,
+                is_failed,
+            })
+        };
+        rows.into_iter().map(row).collect()
     }
 
     /// Every customer's name.

@@ -13,6 +13,8 @@ use tallyhook::domain::reason::Reason;
 use crate::support::{Backend, OPERATOR, TestApp, told};
 
 pub(crate) const MAIN: MerchantId = MerchantId(1);
+/// Of `{}`.
+const REQUEST_SHA256: &str = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 
 macro_rules! stories {
     ($($name:ident),* $(,)?) => {
@@ -64,7 +66,7 @@ pub(crate) fn withdrawal(foreign_id: &str, customer: Option<&str>, amount: &str)
         address: "bc1-elsewhere".to_owned(),
         tag: None,
         api: Api::Gateway,
-        request_sha256: "0".repeat(64),
+        request_sha256: REQUEST_SHA256.to_owned(),
         request: b"{}".to_vec(),
     })
 }

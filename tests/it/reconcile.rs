@@ -123,7 +123,7 @@ async fn a_withdrawal_under_way_explains_what_is_missing() {
         address: "bc1".to_owned(),
         tag: None,
         api: Api::Admin,
-        request_sha256: String::new(),
+        request_sha256: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".to_owned(),
         request: Vec::new(),
     };
     order(&app, Order::Withdrawal(request)).await;
