@@ -221,6 +221,7 @@ fn shown(operation: &Operation) -> Value {
         ("address", Value::maybe(place.map(|place| place.address.as_str()))),
         ("sent", money(&operation.sent)),
         ("received", money(&operation.received)),
+        ("moved", Value::List(operation.moved.iter().map(money).collect())),
         ("error", Value::text(&operation.error)),
         ("created_at", Value::int(operation.created_us.div_euclid(1_000_000))),
     ])
@@ -282,7 +283,7 @@ fn asked<'q>(query: &'q str, name: &str) -> Option<&'q str> {
 }
 
 fn limit(query: &str) -> usize {
-    asked(query, "limit").and_then(|text| text.parse().ok()).unwrap_or(LIMIT).min(10_000)
+    asked(query, "limit").and_then(|text| text.parse().ok()).unwrap_or(LIMIT).min(1_000_000)
 }
 
 fn is_wanted(operation: &Operation, query: &str) -> bool {

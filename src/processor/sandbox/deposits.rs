@@ -44,7 +44,7 @@ impl World {
             fields.fault("convert_to", "The convert to and currency must be different.");
         }
         fields.check()?;
-        let Some(currency) = currency else { return Err(Answer::too_many()) };
+        let currency = currency.expect("without one there is a fault");
         let address = self.new_address(call.merchant, currency, convert_to, [foreign_id, user]);
         let mut data = vec![("id".to_owned(), Value::int(address.id))];
         let mut set = |name: &str, value: Value| data.push((name.to_owned(), value));

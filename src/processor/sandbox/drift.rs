@@ -8,7 +8,9 @@ use crate::domain::amount::Amount;
 
 /// Changes a body in some of the known ways.
 pub(super) fn drift(body: &mut Value, operation: &Operation, dice: &mut Dice) {
-    if dice.percent(40) && !operation.kind.converts() && operation.invoice.is_none() {
+    let converts =
+        operation.kind.converts() || operation.place.as_ref().is_some_and(|place| place.convert_to.is_some());
+    if dice.percent(40) && !converts && operation.invoice.is_none() {
         remove(body, "currency_sent");
         remove(body, "currency_received");
     }

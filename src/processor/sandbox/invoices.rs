@@ -45,7 +45,7 @@ impl World {
         let is_timed = fields.is_set("timer");
         let takes_instalments = fields.optional("type") == Some("good_until_expired");
         fields.check()?;
-        let (Some(currency), Some(amount)) = (currency, amount) else { return Err(Answer::too_many()) };
+        let (currency, amount) = currency.zip(amount).expect("without one of them there is a fault");
         self.ids.invoice = self.ids.invoice.saturating_add(1);
         let id = self.ids.invoice;
         let code: String = const_hex::encode(self.dice.named(&format!("invoice {id}"))).chars().take(6).collect();

@@ -21,7 +21,8 @@ pub struct Callback {
     pub created_us: i64,
     pub state: State,
     pub attempts: Vec<Attempt>,
-    pub under_way: u32,
+    /// Held back, so that nobody should wait for it.
+    pub is_late: bool,
     failures: usize,
     duplicates: u8,
 }
@@ -58,10 +59,17 @@ pub struct Attempt {
     pub is_unheard: bool,
 }
 
+/// Which delivery an outcome belongs to. After a reset the numbers of callbacks begin anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    callback: usize,
+    resets: u64,
+}
+
 /// What is to be posted.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    pub callback: usize,
+    pub ticket: Ticket,
     pub operation: i64,
     pub url: String,
     pub key: String,
@@ -88,7 +96,7 @@ impl Callback {
             created_us: now,
             state: if is_lost { State::Lost } else { State::Waiting },
             attempts: Vec::new(),
-            under_way: 0,
+            is_late: false,
             failures: 0,
             duplicates: 0,
         }
@@ -98,11 +106,11 @@ impl Callback {
 impl World {
     /// What is to be posted for a callback. It is under way until [`World::delivered`] hears of it.
     pub(super) fn delivery(&mut self, index: usize) -> Option<Delivery> {
-        let callback = self.callbacks.get_mut(index)?;
-        callback.under_way = callback.under_way.saturating_add(1);
+        let callback = self.callbacks.get(index)?;
         let merchant = self.merchants.get(callback.merchant)?;
+        self.under_way = self.under_way.saturating_add(1);
         Some(Delivery {
-            callback: index,
+            ticket: Ticket { callback: index, resets: self.resets },
             operation: callback.operation,
             url: merchant.callback_url.clone(),
             key: merchant.key.clone(),
@@ -112,15 +120,17 @@ impl World {
     }
 
     /// How a delivery went: nothing but 200 counts.
-    pub fn delivered(&mut self, now: i64, index: usize, status: Option<u16>) {
+    pub fn delivered(&mut self, now: i64, ticket: Ticket, status: Option<u16>) {
+        let index = ticket.callback;
+        let known = self.callbacks.get_mut(index).filter(|_| ticket.resets == self.resets);
         // A reset forgets callbacks that are still under way.
-        let Some(callback) = self.callbacks.get_mut(index) else { return };
+        let Some(callback) = known else { return };
+        self.under_way = self.under_way.saturating_sub(1);
         // Answers come in any order; what goes wrong with them must not depend on it.
         let mut dice = self.dice.stream(&format!("delivery {index} {}", callback.attempts.len()));
         let is_unheard = status == Some(200) && dice.percent(self.faults.unheard);
         let is_doubled = dice.percent(self.faults.duplicate);
         let pause_us = dice.between(0, 10 * MINUTE_US);
-        callback.under_way = callback.under_way.saturating_sub(1);
         callback.attempts.push(Attempt { at_us: now, status, is_unheard });
         let due = if status == Some(200) && !is_unheard {
             callback.state = State::Delivered;
@@ -153,8 +163,9 @@ impl World {
         true
     }
 
-    /// Whether a callback was tried at least once. One that is never sent counts as tried.
+    /// Whether a callback was tried at least once. One that is not to be waited for counts as tried.
     pub(super) fn was_tried(&self, index: usize) -> bool {
-        self.callbacks.get(index).is_none_or(|callback| !callback.attempts.is_empty() || callback.state == State::Lost)
+        let is_tried = |callback: &Callback| !callback.attempts.is_empty() || callback.state == State::Lost;
+        self.callbacks.get(index).is_none_or(|callback| callback.is_late || is_tried(callback))
     }
 }

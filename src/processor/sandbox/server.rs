@@ -19,7 +19,7 @@ use super::api::{Request, Wait};
 use super::clock::Clock;
 use super::control::Refusal;
 use super::php::{self, Value, object};
-use super::post::Delivery;
+use super::post::{Delivery, Ticket};
 use super::world::{SECOND_US, World};
 
 const BODY_BYTES_MAX: usize = 65_536;
@@ -195,8 +195,8 @@ async fn deliver(state: &State) -> anyhow::Result<()> {
             () = state.stop.cancelled() => return Ok(()),
             () = state.changed.notified() => {}
             () = sleep(pause) => {}
-            Some((callback, status)) = under_way.next(), if !under_way.is_empty() => {
-                state.with(|world, now| world.delivered(now, callback, status));
+            Some((ticket, status)) = under_way.next(), if !under_way.is_empty() => {
+                state.with(|world, now| world.delivered(now, ticket, status));
                 state.tried.notify_waiters();
             }
         }
@@ -204,7 +204,7 @@ async fn deliver(state: &State) -> anyhow::Result<()> {
 }
 
 /// One attempt: the status of the answer, if one came.
-async fn post(client: &reqwest::Client, delivery: Delivery) -> (usize, Option<u16>) {
+async fn post(client: &reqwest::Client, delivery: Delivery) -> (Ticket, Option<u16>) {
     let request = client
         .post(&delivery.url)
         .header("Content-Type", "application/json")
@@ -215,5 +215,5 @@ async fn post(client: &reqwest::Client, delivery: Delivery) -> (usize, Option<u1
     if let Err(error) = &answer {
         tracing::debug!(operation = delivery.operation, is_timeout = error.is_timeout(), "A callback was not taken");
     }
-    (delivery.callback, answer.ok().map(|answer| answer.status().as_u16()))
+    (delivery.ticket, answer.ok().map(|answer| answer.status().as_u16()))
 }

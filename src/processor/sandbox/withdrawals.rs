@@ -89,11 +89,8 @@ impl World {
             fields.fault("convert_to", "The convert to and currency must be different.");
         }
         let (sender, receiver) = (find(code), find(target.unwrap_or(code)).filter(|currency| !currency.is_fiat()));
-        if sender.is_none() || (target.is_none() && receiver.is_none()) {
-            let words = words.currency.replace('_', " ");
-            fields.fault(&words.replace(' ', "_"), &format!("The selected {words} is invalid."));
-        } else if receiver.is_none() {
-            let field = words.target;
+        if sender.is_none() || receiver.is_none() {
+            let field = if sender.is_none() || target.is_none() { words.currency } else { words.target };
             fields.fault(field, &format!("The selected {} is invalid.", field.replace('_', " ")));
         }
         if fields.optional(words.target_amount).is_none() {
@@ -106,7 +103,7 @@ impl World {
             fields.fault("foreign_id", TAKEN);
         }
         fields.check()?;
-        let (Some(sender), Some(receiver)) = (sender, receiver) else { return Err(Answer::too_many()) };
+        let (sender, receiver) = sender.zip(receiver).expect("without one of them there is a fault");
         let is_plain = sender.code == receiver.code;
         let sent = match (amount, wanted) {
             (Some(amount), _) => Some(amount),

@@ -98,6 +98,9 @@ pub struct World {
     pub(super) quotes: Vec<Quote>,
     agenda: BTreeMap<(i64, u64), Task>,
     planned: u64,
+    /// Deliveries that are on their way.
+    pub(super) under_way: usize,
+    pub(super) resets: u64,
     pub(super) ids: Ids,
     pub(super) dice: Dice,
     pub(super) seed: u64,
@@ -126,6 +129,8 @@ impl World {
             quotes: Vec::new(),
             agenda: BTreeMap::new(),
             planned: 0,
+            under_way: 0,
+            resets: 0,
             ids: Ids::default(),
             dice: Dice::new(seed),
             seed,
@@ -144,6 +149,8 @@ impl World {
         self.quotes.clear();
         self.agenda.clear();
         self.ids = Ids::default();
+        self.under_way = 0;
+        self.resets = self.resets.wrapping_add(1);
         (self.dice, self.seed) = (Dice::new(seed), seed);
     }
 
@@ -159,7 +166,7 @@ impl World {
 
     /// Whether a callback is on its way.
     pub fn is_delivering(&self) -> bool {
-        self.callbacks.iter().any(|callback| callback.under_way > 0)
+        self.under_way > 0
     }
 
     /// Lets everything happen that is due, each thing at its own time, and answers what is to be delivered.
@@ -243,6 +250,9 @@ impl World {
         self.callbacks.push(Callback::new(id, operation.merchant, status, body, signature, now, is_lost));
         if !is_lost {
             let is_late = dice.percent(self.faults.reorder);
+            if let Some(callback) = self.callbacks.get_mut(index) {
+                callback.is_late = is_late;
+            }
             let delay_us = if is_late { dice.between(SECOND_US, 40 * MINUTE_US) } else { 0 };
             self.plan_at(now.saturating_add(delay_us), Task::Send { callback: index });
         }

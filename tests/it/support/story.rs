@@ -75,7 +75,7 @@ impl Story {
             self.now = self.now.max(due);
             for delivery in self.world.step(self.now) {
                 let status = receive(&delivery);
-                self.world.delivered(self.now, delivery.callback, status);
+                self.world.delivered(self.now, delivery.ticket, status);
                 self.inbox.push(delivery);
             }
         }
