@@ -58,7 +58,8 @@ pub async fn run(args: Args, sources: Sources) -> anyhow::Result<u8> {
     introduce(&running, &sandbox)?;
     if let Some(merchant) = running.app.settings.merchants.first().cloned() {
         let callbacks = callback_url(&running.app.settings);
-        let shop = Shop { api: sandbox.api(), sandbox: sandbox.clone(), callbacks, merchant, rate: args.rate };
+        let api = format!("http://{}/api/v2", running.app.settings.listen);
+        let shop = Shop { sandbox: sandbox.clone(), api, callbacks, merchant, rate: args.rate };
         side.spawn("sample traffic", traffic::run(shop, running.app.stop.clone()));
     }
     if let Some(seconds) = args.seconds {

@@ -32,7 +32,7 @@ const DAYS: [&str; 10] =
 /// What the merchant has to hand.
 pub(super) struct Shop {
     pub sandbox: Sandbox,
-    /// The processor's API as the merchant is configured with it.
+    /// The processor's API as the merchant has it configured: our drop-in.
     pub api: String,
     pub callbacks: String,
     pub merchant: Merchant,
