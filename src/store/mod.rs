@@ -17,6 +17,7 @@ pub mod lines;
 pub mod merchants;
 pub mod outbound;
 pub mod payments;
+pub mod payouts;
 pub mod proof;
 mod proof_pool;
 pub mod proposals;

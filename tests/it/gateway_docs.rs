@@ -48,6 +48,7 @@ fn assert_alike(given: &Value, documented: &Value, place: &str) {
             }
         }
         (Value::String(_), Value::String(_)) if FREE.iter().any(|free| place.ends_with(free)) => {}
+        (Value::Number(_), Value::Number(_)) if place.ends_with("withdrawal_id") => {}
         (given, documented) => assert_eq!(given, documented, "{place}"),
     }
 }
@@ -62,6 +63,10 @@ async fn the_samples_of_the_document_work_as_they_stand() {
     let (cpg, _) = samples.next().expect("the function that signs");
     let mut answered: usize = 0;
     for (script, documented) in samples {
+        if script.contains("/v1/withdrawals") {
+            // The customer of the first sample has been paid something meanwhile.
+            app.receive(&deposit(1, &foreign_ids(&processor)[0], "user_8721", "confirmed", "100")).await;
+        }
         let app = &app;
         let output = tokio::task::block_in_place(|| run(app, &format!("{cpg}\n{script}")));
         let answers: Vec<Value> = serde_json::Deserializer::from_str(&output)

@@ -20,6 +20,7 @@ mod gateway_addresses;
 mod gateway_auth;
 mod gateway_docs;
 mod gateway_pool;
+mod gateway_withdrawals;
 mod hostile;
 mod kill;
 mod limits;

@@ -10,6 +10,7 @@ mod input;
 mod invoices;
 pub mod signature;
 mod transactions;
+mod withdrawals;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::ServiceRequest;
@@ -48,6 +49,8 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint::get("/v1/_ping", None, || web::to(ping)),
     Endpoint::post("/v1/deposit-addresses", Some(Permission::RequestDepositAddress), || web::to(deposits::allocate)),
     Endpoint::get("/v1/deposit-requests/{id}", Some(Permission::ReadDepositStatus), || web::to(deposits::show)),
+    Endpoint::post("/v1/withdrawals", Some(Permission::Withdraw), || web::to(withdrawals::create)),
+    Endpoint::get("/v1/withdrawals/{id}", Some(Permission::ReadWithdrawalStatus), || web::to(withdrawals::one)),
     Endpoint::post("/v1/invoices", Some(Permission::RequestDepositAddress), || web::to(invoices::create)),
     Endpoint::get("/v1/invoices/{id}", Some(Permission::ReadDepositStatus), || web::to(invoices::one)),
     Endpoint::get("/v1/balances", Some(Permission::ReadBalance), || web::to(balances::list)),

@@ -124,6 +124,7 @@ pub(crate) async fn processor() -> Upstream {
     Upstream::start(move |seen| match seen.path.as_str() {
         "/api/v2/addresses/take" => taken(seen, made.fetch_add(1, Ordering::SeqCst)),
         "/api/v2/invoices/create" => invoiced(seen),
+        "/api/v2/withdrawal/crypto" => withdrawn(seen),
         _ => Play::Json(404, "{}".into()),
     })
     .await
@@ -137,6 +138,17 @@ pub(crate) fn taken(seen: &Seen, number: u64) -> Play {
     data["id"] = json!(number.wrapping_add(240_407_213));
     data["address"] = json!(format!("0xaddress{number}"));
     data["tag"] = if data["currency"] == "XRP" { json!(number.wrapping_add(1000)) } else { Value::Null };
+    Play::Json(201, json!({"data": data}).to_string())
+}
+
+fn withdrawn(seen: &Seen) -> Play {
+    let mut data: Value = serde_json::from_slice(&seen.body).expect("JSON");
+    if data["amount"] == "0.5" {
+        return Play::Json(400, r#"{"errors":{"amount":"The amount must be at least 1."}}"#.into());
+    }
+    data["id"] = json!(134_702_815);
+    data["type"] = json!("withdrawal");
+    data["status"] = json!("processing");
     Play::Json(201, json!({"data": data}).to_string())
 }
 
