@@ -6,6 +6,8 @@ pub mod account_line;
 pub mod address;
 pub mod audit_entry;
 pub mod callback;
+pub mod callback_class;
+pub mod callback_term;
 pub mod cursor;
 pub mod customer;
 pub mod customer_reference;

@@ -11,6 +11,7 @@ mod m20261120_000002_ledger;
 mod m20261120_000003_outbox;
 mod m20261121_000004_orders;
 mod m20261121_000010_account_lines;
+mod m20261121_000011_callback_terms;
 mod m20261121_000020_replays;
 mod m20261121_000021_resolution;
 mod m20261121_000025_sessions;
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000020_replays::Migration),
             Box::new(m20261121_000025_sessions::Migration),
             Box::new(m20261121_000021_resolution::Migration),
+            Box::new(m20261121_000011_callback_terms::Migration),
             Box::new(m20261121_000030_signatures::Migration),
             Box::new(m20261121_000050_reconciliations::Migration),
             Box::new(m20261121_000031_addresses::Migration),

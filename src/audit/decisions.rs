@@ -66,6 +66,10 @@ pub(super) struct Decisions {
     late: HashSet<i64>,
     waiting: BTreeMap<i64, (Stored, Reading)>,
     pub expected: HashMap<i64, Expected>,
+    /// Callbacks without a body, and those of payments whose story has such a gap: their entries are taken as they stand.
+    pub taken: HashSet<i64>,
+    /// The payments of callbacks without a body.
+    gaps: HashSet<i64>,
     pub(super) around: Around,
     pools: Pools,
 }
@@ -92,6 +96,8 @@ impl Decisions {
             late,
             waiting: BTreeMap::new(),
             expected: HashMap::new(),
+            taken: HashSet::new(),
+            gaps: HashSet::new(),
             around: Around::default(),
             pools,
         }
@@ -120,6 +126,8 @@ impl Decisions {
         let callback = match reading {
             Reading::Pruned => {
                 report.pruned = report.pruned.saturating_add(1);
+                self.taken.insert(stored.id);
+                self.gaps.extend(stored.payment);
                 return;
             }
             Reading::Wrong(what) => return report.differs(format!("callback {}: {what}", stored.id)),
@@ -130,6 +138,12 @@ impl Decisions {
         let columns = (&stored.ext_id, &stored.foreign_id, &stored.end_user_reference);
         if columns != (&head.payment_id, &head.foreign_id, &head.end_user_reference) {
             return report.differs(format!("callback {}: its columns are not what its body says", stored.id));
+        }
+        // A story with a gap can't be derived, nor what was the same as one that is gone.
+        let is_twin = stored.reason == Some(Reason::PossibleDuplicate) && !self.gaps.is_empty();
+        if is_twin || stored.payment.is_some_and(|payment| self.gaps.contains(&payment)) {
+            self.taken.insert(stored.id);
+            return;
         }
         // Failed ones have no effect yet; a balance limit depends on the balances, which the second half derives; one that
         // was dismissed was held for something that may be known by now.

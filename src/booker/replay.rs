@@ -97,7 +97,7 @@ pub async fn judge(
 
 /// What the booker takes, from what is stored.
 pub fn incoming(stored: StoredBody) -> (CallbackId, Incoming) {
-    let StoredBody { id, merchant, signature, headers, body, received_us } = stored;
+    let StoredBody { id, merchant, signature, headers, body, received_us, .. } = stored;
     (id, Incoming::new(merchant, signature, headers, body, received_us))
 }
 

@@ -2,11 +2,13 @@
 //! and does nothing without `--yes`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use super::import;
 use super::output::{Listing, Output, Usage, print, printable, say, tell};
 use crate::app::{booker_parts, database, now_us};
 use crate::booker::replay::{Account, Change, Diff, replay};
@@ -18,7 +20,7 @@ use crate::http::admin::query::Words;
 use crate::http::admin::shape;
 use crate::metrics::Metrics;
 use crate::store::booking::State;
-use crate::store::callbacks::{self, Filter};
+use crate::store::callbacks::{self, Filter, Scope};
 use crate::store::{Db, merchants};
 
 const COLUMNS: &[&str] = &[
@@ -54,6 +56,20 @@ pub enum Command {
         id: i64,
         #[arg(long, value_enum, default_value_t)]
         output: Output,
+    },
+    /// Prints stored callbacks with their bytes and signatures, oldest first, a line of JSON each; exit code 1 if bodies
+    /// are pruned
+    Export {
+        #[command(flatten)]
+        which: Which,
+        /// How many, at most
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        limit: Option<u64>,
+    },
+    /// Books the lines of an export, each verified again; importing twice books once. Exit code 1 if one was declined
+    Import {
+        /// `-` is stdin
+        file: PathBuf,
     },
     /// Decides held and failed callbacks anew: prints what would change, and does it only with --yes
     Replay {
@@ -119,6 +135,11 @@ pub async fn run(command: Command, sources: &Sources) -> anyhow::Result<u8> {
     match command {
         Command::List { which, limit, output } => list(&db, &which.filter(&db).await?, limit, output).await,
         Command::Show { id, output } => show(&db, id, output).await,
+        Command::Export { which, limit } => {
+            let scope = Scope { ids: Vec::new(), filter: which.filter(&db).await? };
+            import::export(&db, &scope, limit.unwrap_or(u64::MAX)).await
+        }
+        Command::Import { file } => import::callbacks(&settings, &db, &file).await,
         Command::Replay { ids, which, limit, yes, output } => {
             if !ids.is_empty() && !which.is_empty() {
                 return Err(Usage("give ids or a filter, not both.".to_owned()).into());

@@ -1,10 +1,11 @@
-//! `ledger balances|verify`: what the accounts say, and whether everything stored bears it out.
+//! `ledger balances|statement|verify`: what the accounts say, and whether everything stored bears it out.
 
 use clap::Subcommand;
 use serde_json::json;
 
 use super::export;
 use super::output::{Listing, Output, print, say};
+use super::statement;
 use crate::app::database;
 use crate::audit::{self, Report};
 use crate::config::{Settings, Sources};
@@ -22,6 +23,8 @@ pub enum Command {
     Balances(Balances),
     /// The whole ledger for other tools, such as hledger
     Export(export::Args),
+    /// What moved a customer's money, newest first, with the balance after each entry; exit code 3 without a customer
+    Statement(statement::Args),
     /// Derives everything anew from the stored bytes and names what differs; exit code 4 if anything does
     Verify {
         #[arg(long, value_enum, default_value_t)]
@@ -49,6 +52,7 @@ pub async fn run(command: Command, sources: &Sources) -> anyhow::Result<u8> {
     match command {
         Command::Balances(args) => balances(&db, args).await,
         Command::Export(args) => export::run(&db, &args).await,
+        Command::Statement(args) => statement::run(&db, args).await,
         Command::Verify { output } => {
             let report = audit::verify(&db, &keyring(&settings, &db).await?).await?;
             tell_report(&report, output)?;

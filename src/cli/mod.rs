@@ -1,6 +1,7 @@
 //! The command line: one file for each family of verbs. Exit codes: 0 fine, 1 failed, 2 usage or settings,
 //! 3 not found, 4 a check says no.
 
+pub mod books;
 pub mod callbacks;
 pub mod completions;
 pub mod config_cmd;
@@ -9,15 +10,18 @@ pub mod doctor;
 pub mod events;
 pub mod export;
 pub mod healthcheck;
+pub mod import;
 pub mod ledger;
 pub mod migrate;
 pub mod output;
+pub mod prune;
 pub mod reconcile;
 pub mod replays;
 pub mod sandbox;
 pub mod send;
 pub mod serve;
 pub mod sign;
+pub mod statement;
 
 use std::path::PathBuf;
 
@@ -76,6 +80,14 @@ enum Command {
     /// The processor's balances against the ledger
     #[command(subcommand)]
     Reconcile(reconcile::Command),
+    /// Customers: list, look into, make known beforehand
+    #[command(subcommand)]
+    Customers(books::Customers),
+    /// Payments: list, look into
+    #[command(subcommand)]
+    Payments(books::Payments),
+    /// Forgets the bodies of old callbacks; says what it would do, and does it only with --yes
+    Prune(prune::Args),
     /// Asks a running instance whether it is ready
     Healthcheck(healthcheck::Args),
     /// Completions for a shell
@@ -118,6 +130,9 @@ async fn dispatch(command: Command, sources: Sources) -> anyhow::Result<u8> {
         Command::Events(command) => events::run(command, &sources).await,
         Command::Ledger(command) => ledger::run(command, &sources).await,
         Command::Reconcile(command) => reconcile::run(command, &sources).await,
+        Command::Customers(command) => books::run_customers(command, &sources).await,
+        Command::Payments(command) => books::run_payments(command, &sources).await,
+        Command::Prune(args) => prune::run(args, &sources).await,
         Command::Healthcheck(args) => healthcheck::run(args, &sources).await,
         Command::Completions(args) => completions::run(&args, Cli::command()),
     }

@@ -157,7 +157,7 @@ fn spawn_workers(app: &Arc<App>, tasks: &mut Tasks, working: &CancellationToken)
         let _: () = worker::run(retry, stop).await;
         Ok(())
     });
-    let index = Index { db: db.clone(), position: app.booker.position() };
+    let index = Index { db: db.clone(), metrics: Arc::clone(&metrics), position: app.booker.position() };
     let stop = working.clone();
     tasks.spawn("index worker", async {
         let _: () = worker::run(index, stop).await;

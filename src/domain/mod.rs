@@ -18,3 +18,4 @@ pub mod policy;
 pub mod rate;
 pub mod reason;
 pub mod reconcile;
+pub mod search;

@@ -91,6 +91,7 @@ pub struct Metrics {
     pub withdrawals_missing: Gauge,
     /// The last hour, for the page.
     pub history: History,
+    pub index_pending: Gauge,
 }
 
 const LATENCY_US: [(u64, &str); 13] = [
@@ -219,6 +220,7 @@ impl Default for Metrics {
             withdrawals_unknown: Gauge::default(),
             withdrawals_missing: Gauge::default(),
             history: History::default(),
+            index_pending: Gauge::default(),
         }
     }
 }
@@ -280,6 +282,8 @@ impl Metrics {
         page.gauge("withdrawals_unknown", "Withdrawals that may have been done.", &self.withdrawals_unknown);
         let help = "Unknown withdrawals that the processor has long known nothing of.";
         page.gauge("withdrawals_missing", help, &self.withdrawals_missing);
+        let help = "Callbacks and journal entries that searches and statements have no index for yet.";
+        page.gauge("index_pending", help, &self.index_pending);
         page.family("build_info", "gauge", "Always 1; the label tells the version.");
         page.sample("build_info", concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), "1");
         page.0

@@ -71,6 +71,14 @@ pub async fn list(
     Ok(Page { rows: described(db, rows).await?, next })
 }
 
+/// These customers, as far as they exist and are the merchant's.
+pub async fn of_ids(db: &Db, ids: &[i64], merchant: Option<MerchantId>) -> Result<Vec<Customer>, StoreError> {
+    let merchant = merchant.map(|id| Column::MerchantId.eq(id.0));
+    let query = Entity::find().filter(Column::Id.is_in(ids.iter().copied()));
+    described(db, query.filter(Condition::all().add_option(merchant)).order_by_asc(Column::Id).all(&db.orm).await?)
+        .await
+}
+
 /// Everything about one customer.
 pub async fn get(db: &Db, id: CustomerId) -> Result<Option<Detail>, StoreError> {
     let Some(row) = Entity::find_by_id(id.0).one(&db.orm).await? else { return Ok(None) };

@@ -27,7 +27,8 @@ const INSERT_ROWS: usize = 5_000;
 pub struct Followed {
     /// Rows of the journal, or callbacks, that this step took in. None when another replica was faster.
     pub taken: i64,
-    pub is_behind: bool,
+    /// And what is left.
+    pub pending: i64,
 }
 
 /// Where an account stood after an entry that moved it.
@@ -84,7 +85,7 @@ pub async fn follow(db: &Db) -> Result<Followed, StoreError> {
     let from = cursor::state(db, CURSOR).await?.position;
     let to = Ord::min(head, from.saturating_add(STEP));
     if to <= from {
-        return Ok(Followed { taken: 0, is_behind: false });
+        return Ok(Followed { taken: 0, pending: 0 });
     }
     let moves: Vec<Move> = moves(db, from, to, None).await?;
     let mut ids: Vec<i64> = moves.iter().flat_map(|moved| [moved.debit, moved.credit]).collect();
@@ -100,7 +101,7 @@ pub async fn follow(db: &Db) -> Result<Followed, StoreError> {
     let lines: Vec<Line> = lines.into_values().collect();
     let is_ours = write(db, from, to, &lines).await?;
     let taken = if is_ours { to.saturating_sub(from) } else { 0 };
-    Ok(Followed { taken, is_behind: to < head })
+    Ok(Followed { taken, pending: head.saturating_sub(to) })
 }
 
 /// The newest lines of these accounts within a range, at most `limit`, newest first.

@@ -28,6 +28,7 @@ pub mod schema;
 pub mod sessions;
 pub mod signatures;
 pub mod statement;
+pub mod terms;
 pub mod timeline;
 pub mod told;
 pub mod withdrawals;

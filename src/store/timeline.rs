@@ -41,6 +41,17 @@ pub async fn position_before(db: &Db, since_us: i64) -> Result<i64, StoreError> 
 pub(super) async fn position_after(db: &Db, until_us: i64) -> Result<i64, StoreError> {
     use entity::journal::{Column, Entity};
     let last = events::last_position(db).await?;
+    first_beyond::<Entity>(db, Column::Position, Column::AtUs, last, until_us).await
+}
+
+/// A number such that no row from it on is before `until_us`.
+pub(super) async fn first_beyond<E: EntityTrait>(
+    db: &Db,
+    number: E::Column,
+    time: E::Column,
+    newest: i64,
+    until_us: i64,
+) -> Result<i64, StoreError> {
     let beyond_us = until_us.saturating_add(DISORDER_US).saturating_add(DISORDER_US);
-    first_since::<Entity>(db, Column::Position, Column::AtUs, last, beyond_us).await
+    first_since::<E>(db, number, time, newest, beyond_us).await
 }

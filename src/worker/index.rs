@@ -1,13 +1,15 @@
-//! Keeps what searches and statements go by close behind the ledger: account lines follow the journal. It takes at most
-//! a part of one core: whoever reads adds what is not followed yet, so being behind costs them time, never rows.
+//! Keeps what searches and statements go by close behind the ledger: account lines follow the journal, terms the
+//! callbacks. It takes at most a part of one core: whoever reads adds what is not followed yet, so being behind costs them time, never rows.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::{Progress, Worker};
-use crate::store::{Db, lines};
+use crate::metrics::Metrics;
+use crate::store::{Db, lines, terms};
 
 /// Following is not urgent: under load a few larger steps cost the database less.
 const PACE: Duration = Duration::from_millis(250);
@@ -19,6 +21,7 @@ const REST: u32 = 3;
 /// What following needs.
 pub struct Index {
     pub db: Db,
+    pub metrics: Arc<Metrics>,
     /// The journal's last position, as far as this process books.
     pub position: watch::Receiver<i64>,
 }
@@ -29,7 +32,11 @@ impl Worker for Index {
     async fn step(&mut self) -> anyhow::Result<Progress> {
         self.position.mark_unchanged();
         let begun = Instant::now();
-        let is_behind = lines::follow(&self.db).await?.is_behind;
+        let lines = lines::follow(&self.db).await?;
+        let terms = terms::follow(&self.db).await?;
+        let pending = lines.pending.saturating_add(terms.pending);
+        self.metrics.index_pending.set(u64::try_from(pending).unwrap_or_default());
+        let is_behind = pending > 0;
         if is_behind {
             sleep(begun.elapsed().saturating_mul(REST)).await;
         }

@@ -1,11 +1,12 @@
 //! Questions about stored callbacks: lists, one with all that came of it, and the bodies for deciding anew. It changes
 //! nothing: what was decided is the booker's to write.
 //!
-//! What finds a callback without reading others: its id; `foreign_id` (index `callbacks_foreign_id`); a numeric payment
-//! id (`callbacks_once` starts with it); `held` and `failed` (`callbacks_waiting`). Everything else is looked for from
-//! the newest on, [`SCAN_ROWS`] callbacks a page: a page may then be short although its cursor leads on.
+//! A list goes by the order of arrival, by `held` and `failed` (`callbacks_waiting`), or by the terms that a worker
+//! writes down at a distance (`search.rs`). What the terms have not reached yet is looked through from the newest on.
 
 mod detail;
+pub mod prune;
+mod search;
 mod stretch;
 
 use std::collections::HashMap;
@@ -26,9 +27,6 @@ use crate::domain::ids::{CallbackId, MerchantId};
 use crate::domain::reason::Reason;
 use entity::callback::{Column, Entity};
 
-/// Callbacks that one page looks at where no index helps.
-const SCAN_ROWS: i64 = 500_000;
-
 /// Which callbacks are meant. Nothing set means all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -37,34 +35,30 @@ pub struct Filter {
     pub kind: Option<String>,
     pub status: Option<String>,
     pub foreign_id: Option<String>,
-    /// Exactly a payment's id, a `foreign_id`, an `end_user_reference`, an address or a txid.
+    /// Exactly an id of ours or a payment's, a `foreign_id`, an `end_user_reference`, an address, a txid or an amount.
     pub q: Option<String>,
     pub since_us: Option<i64>,
     /// Received before this moment.
     pub until_us: Option<i64>,
 }
 
-/// Where a list goes on. `s…`: what the indexes know of `q` was listed, the rest is looked for from there.
+/// Where a list goes on: before this callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
     before: i64,
-    is_scanning: bool,
 }
 
 impl Cursor {
-    const START: Self = Self { before: i64::MAX, is_scanning: false };
-
     /// The inverse of `Display`.
     pub fn parse(text: &str) -> Option<Self> {
-        let (is_scanning, digits) = text.strip_prefix('s').map_or((false, text), |digits| (true, digits));
-        let before = digits.parse().ok().filter(|before| *before >= 0)?;
-        Some(Self { before, is_scanning })
+        let before = text.parse().ok().filter(|before| *before >= 0)?;
+        Some(Self { before })
     }
 }
 
 impl std::fmt::Display for Cursor {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}{}", if self.is_scanning { "s" } else { "" }, self.before)
+        self.before.fmt(out)
     }
 }
 
@@ -99,6 +93,7 @@ pub struct Page {
 pub struct StoredBody {
     pub id: CallbackId,
     pub merchant: MerchantId,
+    pub origin: Origin,
     pub signature: [u8; 64],
     pub headers: String,
     pub body: Vec<u8>,
@@ -144,41 +139,25 @@ const ROW: [Column; 11] = [
 
 /// A page of callbacks, newest first.
 pub async fn list(db: &Db, filter: &Filter, after: Option<Cursor>, limit: u64) -> Result<Page, StoreError> {
-    let from = after.unwrap_or(Cursor::START);
     let floor = match filter.since_us {
         Some(since_us) => first_since(db, since_us).await?,
         None => 0,
     };
-    let mut rows = Vec::new();
-    let mut before = from.before;
-    if let Some(q) = filter.q.as_deref().filter(|_| !from.is_scanning) {
-        rows = newest(select(filter).filter(by_index(q)), before, floor, limit, db).await?;
-        if let Some(last) = truncate(&mut rows, limit) {
-            return Ok(Page {
-                rows: summaries(db, rows).await?,
-                next: Some(Cursor { before: last, is_scanning: false }),
-            });
-        }
-        before = i64::MAX;
-    }
-    let room = limit.saturating_sub(u64::try_from(rows.len()).unwrap_or(limit));
-    if room == 0 {
-        let next = Some(Cursor { before, is_scanning: true });
-        return Ok(Page { rows: summaries(db, rows).await?, next });
-    }
-    let (select, is_indexed) = match &filter.q {
-        Some(q) => (select(filter).filter(by_scan(q, db.kind)), false),
-        None => (select(filter), is_indexed(filter)),
+    let end = newest_id(db).await?.saturating_add(1);
+    let end = match filter.until_us {
+        Some(until_us) => Ord::min(end, first_beyond(db, until_us).await?),
+        None => end,
     };
-    let top = Ord::min(before, newest_id(db).await?.saturating_add(1));
-    let low = if is_indexed { floor } else { Ord::max(top.saturating_sub(SCAN_ROWS), floor) };
-    let mut found = newest(select, top, low, room, db).await?;
-    let rest = (low > Ord::max(floor, 1)).then_some(low);
-    let next = truncate(&mut found, room).or(rest);
-    rows.append(&mut found);
-    rows.sort_by_key(|row| std::cmp::Reverse(row.id));
-    let next = next.map(|before| Cursor { before, is_scanning: filter.q.is_some() });
-    Ok(Page { rows: summaries(db, rows).await?, next })
+    let top = after.map_or(end, |cursor| Ord::min(cursor.before, end));
+    let (rows, next) = match search::source(db, filter).await? {
+        Some(source) => search::newest(db, filter, &source, floor..top, limit).await?,
+        None => {
+            let mut rows = newest(select(filter), top, floor, limit, db).await?;
+            let next = truncate(&mut rows, limit);
+            (rows, next)
+        }
+    };
+    Ok(Page { rows: summaries(db, rows).await?, next: next.map(|before| Cursor { before }) })
 }
 
 /// Held and failed callbacks that a filter means, oldest first: the others stand as they stand.
@@ -201,16 +180,26 @@ pub async fn of_ids(db: &Db, ids: &[CallbackId]) -> Result<Vec<Summary>, StoreEr
 
 /// The bodies of these callbacks, oldest first. A pruned one is left out: there is nothing to decide.
 pub async fn load(db: &Db, ids: &[CallbackId]) -> Result<Vec<StoredBody>, StoreError> {
-    type Stored = (i64, i16, Vec<u8>, String, Option<Vec<u8>>, i64);
-    let columns =
-        [Column::Id, Column::MerchantId, Column::Signature, Column::Headers, Column::Body, Column::ReceivedUs];
+    type Stored = (i64, i16, i16, Vec<u8>, String, Option<Vec<u8>>, i64);
+    let columns = [
+        Column::Id,
+        Column::MerchantId,
+        Column::Origin,
+        Column::Signature,
+        Column::Headers,
+        Column::Body,
+        Column::ReceivedUs,
+    ];
     let query = Entity::find().filter(Column::Id.is_in(ids.iter().map(|id| id.0))).order_by_asc(Column::Id);
     let rows: Vec<Stored> = query.select_only().columns(columns).into_tuple().all(&db.orm).await?;
-    let body = |(id, merchant, signature, headers, body, received_us): Stored| {
+    let body = |(id, merchant, from, signature, headers, body, received_us): Stored| {
         let body = body?;
+        let origin = origin(id, from);
         let signature = signature.try_into().map_err(|_bytes| corrupt(id, "a signature that is not 64 bytes"));
         let (id, merchant) = (CallbackId(id), MerchantId(merchant));
-        Some(signature.map(|signature| StoredBody { id, merchant, signature, headers, body, received_us }))
+        Some(signature.and_then(|signature| {
+            Ok(StoredBody { id, merchant, origin: origin?, signature, headers, body, received_us })
+        }))
     };
     rows.into_iter().filter_map(body).collect()
 }
@@ -261,15 +250,6 @@ fn select(filter: &Filter) -> Select<Entity> {
     // Orders are ours, and have lists of their own.
     let ours = Column::Origin.ne(Origin::Order.code());
     query.filter(Condition::all().add(ours).add_option(merchant).add_option(since).add_option(until))
-}
-
-/// Whether an index leads to what is meant, or most rows are.
-fn is_indexed(filter: &Filter) -> bool {
-    let is_waiting = matches!(filter.state, Some(State::Held | State::Failed));
-    let texts = [&filter.kind, &filter.status];
-    let is_all = filter.state.is_none() && filter.merchant.is_none() && filter.until_us.is_none();
-    let is_any = is_all && texts.iter().all(|text| text.is_none());
-    is_waiting || is_any || filter.foreign_id.is_some()
 }
 
 /// The number that `callbacks_once` starts with, where a payment's id is one.
@@ -325,6 +305,10 @@ async fn first_since(db: &Db, since_us: i64) -> Result<i64, StoreError> {
     timeline::first_since::<Entity>(db, Column::Id, Column::ReceivedUs, newest_id(db).await?, since_us).await
 }
 
+async fn first_beyond(db: &Db, until_us: i64) -> Result<i64, StoreError> {
+    timeline::first_beyond::<Entity>(db, Column::Id, Column::ReceivedUs, newest_id(db).await?, until_us).await
+}
+
 async fn summaries(db: &Db, rows: Vec<Row>) -> Result<Vec<Summary>, StoreError> {
     if rows.is_empty() {
         return Ok(Vec::new());
@@ -373,6 +357,11 @@ pub async fn customer_names(db: &Db, ids: impl Iterator<Item = i64>) -> Result<H
 fn reason(id: i64, code: Option<i16>) -> Result<Option<Reason>, StoreError> {
     let known = |code| Reason::from_code(code).ok_or_else(|| corrupt(id, "an unknown reason"));
     code.map(known).transpose()
+}
+
+fn origin(id: i64, code: i16) -> Result<Origin, StoreError> {
+    let found = Origin::ALL.into_iter().find(|origin| origin.code() == code);
+    found.ok_or_else(|| corrupt(id, "an unknown origin"))
 }
 
 fn corrupt(id: i64, what: &str) -> StoreError {

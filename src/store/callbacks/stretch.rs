@@ -3,7 +3,9 @@
 
 use sea_orm::{ColumnTrait, Condition, QueryFilter, QueryOrder, QuerySelect, Select};
 
-use super::{Column, Entity, Filter, StoredBody, by_index, by_scan, corrupt, first_since, newest_id, reason, select};
+use super::{
+    Column, Entity, Filter, StoredBody, by_index, by_scan, corrupt, first_since, newest_id, origin, reason, select,
+};
 use crate::domain::ids::{CallbackId, MerchantId};
 use crate::domain::reason::Reason;
 use crate::store::booking::State;
@@ -66,10 +68,11 @@ pub async fn stretch(db: &Db, scope: &Scope, cursor: i64, upto: i64, limit: u64)
         let end = ids.last().copied().unwrap_or(upto);
         (select(&scope.filter).filter(Column::Id.is_in(ids)), end)
     };
-    type Row = (i64, i16, Vec<u8>, String, Option<Vec<u8>>, i64, i16, Option<i16>);
+    type Row = (i64, i16, i16, Vec<u8>, String, Option<Vec<u8>>, i64, i16, Option<i16>);
     let columns = [
         Column::Id,
         Column::MerchantId,
+        Column::Origin,
         Column::Signature,
         Column::Headers,
         Column::Body,
@@ -82,15 +85,15 @@ pub async fn stretch(db: &Db, scope: &Scope, cursor: i64, upto: i64, limit: u64)
     let is_full = found.len() >= rows;
     let last = found.last().map_or(end, |row| row.0);
     let mut stretch = Stretch { cursor: if is_full { last } else { end }, ..Stretch::default() };
-    for (id, merchant, signature, headers, body, received_us, state, why) in found {
+    for (id, merchant, from, signature, headers, body, received_us, state, why) in found {
         let Some(body) = body else {
             stretch.pruned.push(CallbackId(id));
             continue;
         };
         let signature = signature.try_into().map_err(|_bytes| corrupt(id, "a signature that is not 64 bytes"))?;
         let state = State::from_code(state).ok_or_else(|| corrupt(id, "an unknown state"))?;
-        let (merchant, reason) = (MerchantId(merchant), reason(id, why)?);
-        let stored = StoredBody { id: CallbackId(id), merchant, signature, headers, body, received_us };
+        let (merchant, reason, origin) = (MerchantId(merchant), reason(id, why)?, origin(id, from)?);
+        let stored = StoredBody { id: CallbackId(id), merchant, origin, signature, headers, body, received_us };
         stretch.callbacks.push(Stood { stored, state, reason });
     }
     Ok(stretch)

@@ -77,7 +77,7 @@ pub(crate) fn body(crowd: Crowd, index: u64) -> String {
     .concat()
 }
 
-fn address(customer: u64) -> String {
+pub(crate) fn address(customer: u64) -> String {
     address_of(mix(customer), mix(customer ^ 0xadd4))
 }
 
@@ -85,7 +85,7 @@ fn address_of(left: u64, right: u64) -> String {
     format!("bc1qx{left:016x}{right:016x}x0x0x")
 }
 
-fn txid(index: u64) -> String {
+pub(crate) fn txid(index: u64) -> String {
     let (a, b) = (mix(index), mix(index ^ 0xa5a5_a5a5));
     format!("{a:016x}{b:016x}{:016x}{:016x}", mix(a), mix(b))
 }

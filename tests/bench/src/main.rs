@@ -1,6 +1,7 @@
 //! `tallyhook-bench`: the load generator, two baselines, and the checker of every callback. Knows
 //! Tallyhook only as a binary. Never sends anything to another machine.
 
+mod admin;
 mod bars;
 mod baseline;
 mod body;
@@ -66,6 +67,7 @@ async fn perform(verb: Verb) -> Result<()> {
         Verb::Row(options) => run::one(options).await,
         Verb::Drain(options) => drain::drain(options).await,
         Verb::Size(options) => size::size(options).await,
+        Verb::Admin(options) => admin::admin(options).await,
         Verb::Start(options) => start::start(options).await,
         Verb::Gateway(options) => gateway::gateway(options).await,
         Verb::Load(options) => small::load_only(options).await,

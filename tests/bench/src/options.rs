@@ -24,6 +24,8 @@ pub(crate) enum Verb {
     Drain(DrainOptions),
     /// The rate with few and with many stored callbacks
     Size(SizeOptions),
+    /// An operator's questions, and a replay of everything, with many stored callbacks
+    Admin(AdminOptions),
     /// Exec to the first answer, on a migrated database
     Start(StartOptions),
     /// Deposit addresses of the gateway that are known already, at a fixed rate
@@ -182,6 +184,23 @@ pub(crate) struct SizeOptions {
     /// Leave out reading the whole feed and verifying the ledger of the large database at the end
     #[arg(long)]
     pub(crate) skip_check: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct AdminOptions {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) crowd: Crowding,
+    /// Stored callbacks on PostgreSQL; 0 leaves it out
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) callbacks: u64,
+    /// And on SQLite
+    #[arg(long, default_value_t = 200_000)]
+    pub(crate) sqlite_callbacks: u64,
+    /// Questions of each kind
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) asks: u64,
 }
 
 #[derive(Args)]
