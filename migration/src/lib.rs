@@ -20,6 +20,7 @@ mod m20261121_000031_addresses;
 mod m20261121_000032_invoices;
 mod m20261121_000040_outbound;
 mod m20261121_000050_reconciliations;
+mod m20261121_000051_address_index;
 
 pub struct Migrator;
 
@@ -41,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000031_addresses::Migration),
             Box::new(m20261121_000032_invoices::Migration),
             Box::new(m20261121_000040_outbound::Migration),
+            Box::new(m20261121_000051_address_index::Migration),
         ]
     }
 }

@@ -11,12 +11,25 @@ use crate::app::database;
 use crate::config::{Settings, Sources};
 use crate::domain::ids::{CustomerId, MerchantId};
 use crate::http::admin::shape::Row;
-use crate::http::admin::{book_shape, query};
-use crate::store::{Db, customers, merchants, payments};
+use crate::http::admin::{book_shape, outgoing as shape, query};
+use crate::store::{Db, customers, merchants, outgoing, payments};
 
 const CUSTOMERS: &[&str] = &["id", "merchant", "name", "opened_at"];
 const PAYMENTS: &[&str] =
     &["id", "merchant", "type", "payment_id", "status", "customer", "effect", "currency", "amount", "fee", "at"];
+const WITHDRAWALS: &[&str] = &[
+    "id",
+    "requested_at",
+    "merchant",
+    "foreign_id",
+    "state",
+    "customer",
+    "currency",
+    "amount",
+    "address",
+    "processor_id",
+    "error",
+];
 const PAGE: u64 = 500;
 
 #[derive(Subcommand)]
@@ -58,12 +71,30 @@ pub enum Payments {
     },
 }
 
+#[derive(Subcommand)]
+pub enum Withdrawals {
+    /// Lists withdrawals that were requested through us, newest first
+    List {
+        #[command(flatten)]
+        which: Which,
+        /// requested, sent, unknown, pending, settled or failed
+        #[arg(long)]
+        state: Option<String>,
+    },
+    /// A withdrawal with what was sent and what came back; exit code 3 if there is none
+    Show {
+        id: i64,
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+}
+
 /// Which rows are meant, and how they are shown.
 #[derive(clap::Args)]
 pub struct Which {
     #[arg(long, value_name = "NAME")]
     pub merchant: Option<String>,
-    /// Exactly a reference of the customer, or the processor's id of the payment
+    /// Exactly a reference of the customer, the processor's id of the payment, the foreign id of the withdrawal
     #[arg(short, long, value_name = "TEXT")]
     pub q: Option<String>,
     /// How many, at most
@@ -123,6 +154,37 @@ pub async fn run_payments(command: Payments, sources: &Sources) -> anyhow::Resul
         Payments::Show { id, output } => {
             let detail = payments::get(&db, id).await?;
             show(detail.as_ref().map(book_shape::payment_detail), &format!("payment {id}"), output)
+        }
+    }
+}
+
+pub async fn run_withdrawals(command: Withdrawals, sources: &Sources) -> anyhow::Result<u8> {
+    let settings = Settings::load(sources)?;
+    let db = database(&settings).await?;
+    match command {
+        Withdrawals::List { which, state } => {
+            let code = state.map(|word| {
+                let words = outgoing::WITHDRAWAL_STATES;
+                outgoing::code(&words, &word).ok_or_else(|| Usage(format!("a state is one of {}.", words.join(", "))))
+            });
+            let merchant = merchant(&db, which.merchant.as_deref()).await?;
+            let filter = outgoing::Filter { merchant, state: code.transpose()?, q: which.q.clone() };
+            let mut listing = Listing::new(WITHDRAWALS);
+            let mut after = None;
+            while let Some(room) = room(&listing, which.limit) {
+                let page = outgoing::withdrawals(&db, &filter, after, room).await?;
+                listing.rows.extend(page.rows.iter().map(shape::withdrawal));
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            listing.print(which.output)?;
+            Ok(0)
+        }
+        Withdrawals::Show { id, output } => {
+            let detail = outgoing::withdrawal(&db, id).await?;
+            show(detail.as_ref().map(shape::detail), &format!("withdrawal {id}"), output)
         }
     }
 }

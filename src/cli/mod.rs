@@ -83,6 +83,9 @@ enum Command {
     /// Customers: list, look into, make known beforehand
     #[command(subcommand)]
     Customers(books::Customers),
+    /// Withdrawals that were requested through us: list, look into
+    #[command(subcommand)]
+    Withdrawals(books::Withdrawals),
     /// Payments: list, look into
     #[command(subcommand)]
     Payments(books::Payments),
@@ -131,6 +134,7 @@ async fn dispatch(command: Command, sources: Sources) -> anyhow::Result<u8> {
         Command::Ledger(command) => ledger::run(command, &sources).await,
         Command::Reconcile(command) => reconcile::run(command, &sources).await,
         Command::Customers(command) => books::run_customers(command, &sources).await,
+        Command::Withdrawals(command) => books::run_withdrawals(command, &sources).await,
         Command::Payments(command) => books::run_payments(command, &sources).await,
         Command::Prune(args) => prune::run(args, &sources).await,
         Command::Healthcheck(args) => healthcheck::run(args, &sources).await,

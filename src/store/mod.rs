@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod lines;
 pub mod merchants;
 pub mod outbound;
+pub mod outgoing;
 pub mod payments;
 pub mod payouts;
 pub mod proof;

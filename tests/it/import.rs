@@ -136,6 +136,9 @@ async fn a_statement_is_printed_and_an_unknown_customer_is_exit_code_3() {
     assert_eq!(one.run(&["customers", "show", "4711"]).code, Some(3));
     assert_eq!(one.run(&["payments", "show", "1", "--output", "json"]).code, Some(0));
     assert_eq!(one.run(&["payments", "list", "--merchant", "nobody"]).code, Some(2));
+    assert_eq!(one.run(&["withdrawals", "list", "--state", "settled", "--output", "ndjson"]).stdout, "");
+    assert_eq!(one.run(&["withdrawals", "list", "--state", "done"]).code, Some(2));
+    assert_eq!(one.run(&["withdrawals", "show", "1"]).code, Some(3));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,7 +59,7 @@ pub(super) async fn customer(id: web::Path<String>, app: web::Data<App>) -> Answ
 }
 
 /// `GET /api/customers/{id}/statement`: JSON by the page, or CSV from `after` to the end, for who accepts `text/csv`.
-pub(super) async fn statement(id: web::Path<String>, request: HttpRequest, app: web::Data<App>) -> Answer {
+pub(in crate::http) async fn statement(id: web::Path<String>, request: HttpRequest, app: web::Data<App>) -> Answer {
     let allowed = ["currency", "since", "until", "after", "limit", "format"];
     let mut params = Params::parse(request.query_string(), &allowed)?;
     let is_csv = wants_csv(&request, &mut params)?;
@@ -101,7 +101,7 @@ pub(super) async fn postings(id: web::Path<String>, request: HttpRequest, app: w
     Ok(HttpResponse::Ok().json(shape::page(rows, next.map(|next| next.to_string()))))
 }
 
-async fn known_merchant(params: &mut Params, app: &App) -> Result<Option<MerchantId>, ApiError> {
+pub(super) async fn known_merchant(params: &mut Params, app: &App) -> Result<Option<MerchantId>, ApiError> {
     let Some(name) = params.take("merchant") else { return Ok(None) };
     merchant(&name, &merchants::all(&app.db).await?).map(Some).map_err(ApiError::Invalid)
 }
@@ -112,14 +112,14 @@ async fn known_customer(id: &str, app: &App) -> Result<customers::Detail, ApiErr
     customers::get(&app.db, CustomerId(number)).await?.ok_or_else(none)
 }
 
-fn family(word: &str) -> Result<Family, ApiError> {
+pub(in crate::http) fn family(word: &str) -> Result<Family, ApiError> {
     Family::ALL.into_iter().find(|family| family.name() == word).ok_or_else(|| {
         let words: Vec<_> = Family::ALL.iter().map(|family| family.name()).collect();
         ApiError::Invalid(format!("`type` must be one of {}", words.join(", ")))
     })
 }
 
-fn status(word: &str) -> Result<Status, ApiError> {
+pub(in crate::http) fn status(word: &str) -> Result<Status, ApiError> {
     Status::of(word).ok_or_else(|| {
         let words: Vec<_> = Status::ALL.iter().map(|status| status.word()).collect();
         ApiError::Invalid(format!("`status` must be one of {}", words.join(", ")))

@@ -2,13 +2,14 @@
 //! store; what changes the ledger is the booker's work.
 
 pub mod book_shape;
-mod books;
+pub(in crate::http) mod books;
 mod callbacks;
 pub mod csv;
 mod events;
 mod ledger;
 mod operations;
 mod outbound;
+pub mod outgoing;
 pub mod query;
 pub mod replays;
 pub mod resolution;
@@ -51,6 +52,9 @@ pub static ROUTES: &[Route] = &[
     Route::post("/api/proposals/{id}/approve", APPROVER, || web::to(resolution::approve)),
     Route::post("/api/proposals/{id}/refuse", OPERATOR, || web::to(resolution::refuse)),
     Route::get("/api/audit", VIEWER, || web::to(resolution::audit)),
+    Route::get("/api/withdrawals", VIEWER, || web::to(outgoing::withdrawals)),
+    Route::get("/api/withdrawals/{id}", VIEWER, || web::to(outgoing::one)),
+    Route::get("/api/addresses", VIEWER, || web::to(outgoing::addresses)),
     Route::get("/api/outbox", VIEWER, || web::to(operations::outbox)),
     Route::get("/api/outbound", VIEWER, || web::to(outbound::show)),
     Route::post("/api/outbound/stop", OPERATOR, || web::to(outbound::stop)),

@@ -121,3 +121,10 @@ pub(in crate::http) fn encoded(text: &str) -> String {
     let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     text.bytes().map(one).collect()
 }
+
+/// What was chosen, as a query; nothing for what was not.
+pub(in crate::http) fn query_of(chosen: &[(&str, &str)]) -> String {
+    let given = chosen.iter().filter(|(_, value)| !value.is_empty());
+    let pairs: Vec<_> = given.map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+}

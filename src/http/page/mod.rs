@@ -16,11 +16,14 @@
 
 mod assets;
 mod callbacks;
+mod customers;
 mod errors;
 mod frame;
 mod login;
 mod outbox;
+mod outgoing;
 mod overview;
+mod payments;
 mod rejected;
 pub mod show;
 mod story;
@@ -33,6 +36,7 @@ use actix_web::web;
 use frame::{Answer, Form, Frame, encoded, html, see};
 
 use super::access::{Needs, OPERATOR, Route, VIEWER, mount};
+use super::admin::books;
 use super::error::ApiError;
 
 pub static ROUTES: &[Route] = &[
@@ -48,12 +52,27 @@ pub static ROUTES: &[Route] = &[
     Route::post("/callbacks/{id}/replay", OPERATOR, || web::to(callbacks::decide)),
     Route::get("/events", VIEWER, || web::to(outbox::list)),
     Route::get("/rejected", VIEWER, || web::to(rejected::list)),
+    Route::get("/payments", VIEWER, || web::to(payments::list)),
+    Route::get("/payments/{id}", VIEWER, || web::to(payments::show)),
+    Route::get("/customers", VIEWER, || web::to(customers::list)),
+    Route::get("/customers/{id}", VIEWER, || web::to(customers::show)),
+    Route::get("/customers/{id}/statement.csv", VIEWER, || web::to(books::statement)),
+    Route::get("/withdrawals", VIEWER, || web::to(outgoing::withdrawals)),
+    Route::get("/addresses", VIEWER, || web::to(outgoing::addresses)),
     Route::get("/assets/{hash}/{name}", Needs::Nothing, || web::to(assets::serve)),
 ];
 
 /// The navigation: where to, and what it is called.
-const NAV: &[(&str, &str)] =
-    &[("/", "Overview"), ("/callbacks", "Callbacks"), ("/events", "Events"), ("/rejected", "Rejected requests")];
+const NAV: &[(&str, &str)] = &[
+    ("/", "Overview"),
+    ("/callbacks", "Callbacks"),
+    ("/payments", "Payments"),
+    ("/customers", "Customers"),
+    ("/withdrawals", "Withdrawals"),
+    ("/addresses", "Addresses"),
+    ("/events", "Events"),
+    ("/rejected", "Rejected requests"),
+];
 
 /// Mounted last: it answers every path that nobody else did.
 pub fn routes(cfg: &mut web::ServiceConfig) {
