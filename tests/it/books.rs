@@ -3,6 +3,7 @@
 
 use sea_orm::{ActiveModelTrait as _, ActiveValue::Set, IntoActiveModel as _};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tallyhook::domain::amount::Amount;
 use tallyhook::domain::customer::ReferenceKind;
 use tallyhook::domain::ids::MerchantId;
@@ -13,6 +14,7 @@ use crate::support::deposits::Deposit;
 use crate::support::{Backend, OPERATOR, TestApp, VIEWER};
 
 const BOTH: [Backend; 2] = [Backend::Sqlite, Backend::Postgres];
+const REQUEST: &[u8] = b"{\"sent\":true}";
 /// What must never become markup.
 const EVIL: &str = "<script>alert(1)</script>\"'&";
 
@@ -37,8 +39,8 @@ async fn withdraw(app: &TestApp, foreign_id: &str) {
         address: format!("address {EVIL}"),
         tag: None,
         api: Api::Gateway,
-        request_sha256: "0".repeat(64),
-        request: b"{\"sent\":true}".to_vec(),
+        request_sha256: const_hex::encode(Sha256::digest(REQUEST)),
+        request: REQUEST.to_vec(),
     });
     let booker = &app.running.as_ref().expect("it runs").app.booker;
     booker.order(MerchantId(1), order).await.expect("there is enough");
