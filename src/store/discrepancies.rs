@@ -29,6 +29,8 @@ pub struct Listed {
     pub discrepancy: Discrepancy,
     pub merchant: MerchantId,
     pub owner: Option<String>,
+    /// Whose it is as far as anybody knows: the customer, or what the callback calls them.
+    pub customer: Option<String>,
     /// What stands in suspense; nothing of a callback that is held.
     pub money: Option<(String, Amount)>,
     /// Money in suspense; otherwise a callback that is held.
@@ -127,6 +129,10 @@ async fn described(db: &Db, rows: Vec<Model>) -> Result<Vec<Listed>, StoreError>
     let listed = |row: Model| {
         let callback = callbacks.iter().find(|callback| callback.id.0 == row.callback_id);
         let name = callback.map_or_else(|| row.merchant_id.to_string(), |callback| callback.merchant.clone());
+        let customer = callback.and_then(|callback| {
+            callback.customer.as_ref().or(callback.end_user_reference.as_ref()).or(callback.foreign_id.as_ref())
+        });
+        let customer = customer.cloned();
         let owner = owners.iter().find(|owner| owner.discrepancy == row.position).map(|owner| owner.owner.clone());
         let entry = entries.iter().find(|entry| entry.position == row.position);
         let is_suspense = entry.is_some_and(|entry| entry.effect == Effect::Suspended.code());
@@ -137,7 +143,7 @@ async fn described(db: &Db, rows: Vec<Model>) -> Result<Vec<Listed>, StoreError>
         let money = money.transpose()?;
         let merchant = MerchantId(row.merchant_id);
         let discrepancy = opened(row, name, callback.and_then(|callback| callback.payment_id.clone()))?;
-        Ok(Listed { discrepancy, merchant, owner, money, is_suspense })
+        Ok(Listed { discrepancy, merchant, owner, customer, money, is_suspense })
     };
     rows.into_iter().map(listed).collect()
 }

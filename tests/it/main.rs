@@ -29,6 +29,7 @@ mod limits;
 mod orders;
 mod outage;
 mod page;
+mod page_held;
 mod pika;
 mod printing;
 mod properties;

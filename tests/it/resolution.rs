@@ -37,13 +37,13 @@ stories!(
 );
 
 /// Another approver than `APPROVER`.
-const SECOND: &str = "second-approver-of-tests";
+pub(crate) const SECOND: &str = "second-approver-of-tests";
 const WITH_SECOND: [(&str, &str); 2] =
     [("TALLYHOOK_TOKENS__CHIEF__SECRET", SECOND), ("TALLYHOOK_TOKENS__CHIEF__ROLE", "approver")];
-const BEFORE: &str = "available  ada              BTC    0.5\nprocessor  -                BTC    0.6\nsuspense   -                BTC    0.1";
-const AFTER: &str = "available  ada              BTC    0.6\nprocessor  -                BTC    0.6";
+pub(crate) const BEFORE: &str = "available  ada              BTC    0.5\nprocessor  -                BTC    0.6\nsuspense   -                BTC    0.1";
+pub(crate) const AFTER: &str = "available  ada              BTC    0.6\nprocessor  -                BTC    0.6";
 
-fn deposit(id: u32, user: Option<&str>, amount: &str, txid: &str) -> String {
+pub(crate) fn deposit(id: u32, user: Option<&str>, amount: &str, txid: &str) -> String {
     json!({
         "id": id, "end_user_reference": user, "type": "deposit",
         "crypto_address": {"id": 31, "currency": "BTC", "address": "bc1-of-tests", "tag": null},
@@ -56,7 +56,7 @@ fn deposit(id: u32, user: Option<&str>, amount: &str, txid: &str) -> String {
 }
 
 /// Ada has half a bitcoin, and a tenth is in suspense.
-async fn with_suspense(backend: Backend, more: &[(&str, &str)]) -> (TestApp, String) {
+pub(crate) async fn with_suspense(backend: Backend, more: &[(&str, &str)]) -> (TestApp, String) {
     let app = TestApp::with(backend, &[&WITH_SECOND, more].concat()).await;
     assert_eq!(app.receive(&deposit(7_000_001, Some("ada"), "0.5", "tx-1")).await, 200);
     assert_eq!(app.receive(&deposit(7_000_002, None, "0.1", "tx-2")).await, 200);

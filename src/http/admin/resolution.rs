@@ -22,7 +22,8 @@ use crate::store::{callbacks, merchants};
 type Answer = Result<HttpResponse, ApiError>;
 type Body = Result<web::Bytes, actix_web::Error>;
 
-const PARAMS: [&str; 8] = ["state", "merchant", "reason", "owner", "since", "until", "after", "limit"];
+pub(in crate::http) const PARAMS: [&str; 8] =
+    ["state", "merchant", "reason", "owner", "since", "until", "after", "limit"];
 
 /// `GET /api/discrepancies`: the open ones unless asked otherwise.
 pub(super) async fn list(request: HttpRequest, app: web::Data<App>) -> Answer {
@@ -34,7 +35,8 @@ pub(super) async fn list(request: HttpRequest, app: web::Data<App>) -> Answer {
     Ok(HttpResponse::Ok().json(page(rows, found.next.map(|next| next.to_string()))))
 }
 
-async fn filter(params: &mut Params, app: &App) -> Result<Filter, String> {
+/// Which ones a query means.
+pub(in crate::http) async fn filter(params: &mut Params, app: &App) -> Result<Filter, String> {
     let now_us = (app.clock)();
     let mut at = |name: &str| params.take(name).map(|text| moment(name, &text, now_us)).transpose();
     let (since_us, until_us) = (at("since")?, at("until")?);
@@ -75,19 +77,19 @@ async fn told(id: &str, app: &App) -> Answer {
 /// The actions with what each needs, flat: a field too many is refused, so that nothing is understood by half.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Wanted {
-    action: Option<String>,
-    note: Option<String>,
-    customer: Option<Named>,
-    payment: Option<Linked>,
-    debit: Option<AccountKind>,
-    credit: Option<AccountKind>,
-    currency: Option<String>,
-    amount: Option<String>,
+pub(in crate::http) struct Wanted {
+    pub action: Option<String>,
+    pub note: Option<String>,
+    pub customer: Option<Named>,
+    pub payment: Option<Linked>,
+    pub debit: Option<AccountKind>,
+    pub credit: Option<AccountKind>,
+    pub currency: Option<String>,
+    pub amount: Option<String>,
 }
 
 impl Wanted {
-    fn action(self) -> Result<(Action, String), String> {
+    pub(in crate::http) fn action(self) -> Result<(Action, String), String> {
         let Self { action, note, customer, payment, debit, credit, currency, amount } = self;
         let note = text("note", note.unwrap_or_default())?;
         let word = action.unwrap_or_default();
@@ -123,7 +125,8 @@ pub(super) async fn resolve(caller: Caller, id: web::Path<String>, body: Body, a
     }
 }
 
-fn declined(outcome: Option<String>) -> ApiError {
+/// The ledger said no, and why.
+pub(in crate::http) fn declined(outcome: Option<String>) -> ApiError {
     let detail = format!("the ledger declined it: {}", outcome.unwrap_or_default());
     ApiError::Conflict { code: "declined", detail }
 }

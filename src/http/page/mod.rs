@@ -19,12 +19,15 @@ mod callbacks;
 mod customers;
 mod errors;
 mod frame;
+mod held;
 mod login;
 mod outbox;
 mod outgoing;
 mod overview;
 mod payments;
+mod proposals;
 mod rejected;
+mod resolving;
 pub mod show;
 mod story;
 mod traffic;
@@ -35,7 +38,7 @@ use actix_web::web;
 
 use frame::{Answer, Form, Frame, encoded, html, see};
 
-use super::access::{Needs, OPERATOR, Route, VIEWER, mount};
+use super::access::{APPROVER, Needs, OPERATOR, Route, VIEWER, mount};
 use super::admin::books;
 use super::error::ApiError;
 
@@ -51,6 +54,14 @@ pub static ROUTES: &[Route] = &[
     Route::get("/callbacks/{id}/body", VIEWER, || web::to(callbacks::body)),
     Route::post("/callbacks/{id}/replay", OPERATOR, || web::to(callbacks::decide)),
     Route::get("/events", VIEWER, || web::to(outbox::list)),
+    Route::get("/held", VIEWER, || web::to(held::list)),
+    Route::get("/held/{id}", VIEWER, || web::to(held::show)),
+    Route::post("/held/{id}/resolve", OPERATOR, || web::to(resolving::resolve)),
+    Route::post("/held/{id}/comments", OPERATOR, || web::to(resolving::comment)),
+    Route::post("/held/{id}/owner", OPERATOR, || web::to(resolving::own)),
+    Route::get("/proposals", VIEWER, || web::to(proposals::list)),
+    Route::post("/proposals/{id}/approve", APPROVER, || web::to(proposals::approve)),
+    Route::post("/proposals/{id}/refuse", OPERATOR, || web::to(proposals::refuse)),
     Route::get("/rejected", VIEWER, || web::to(rejected::list)),
     Route::get("/payments", VIEWER, || web::to(payments::list)),
     Route::get("/payments/{id}", VIEWER, || web::to(payments::show)),
@@ -70,6 +81,8 @@ const NAV: &[(&str, &str)] = &[
     ("/customers", "Customers"),
     ("/withdrawals", "Withdrawals"),
     ("/addresses", "Addresses"),
+    ("/held", "Held and discrepancies"),
+    ("/proposals", "Proposals"),
     ("/events", "Events"),
     ("/rejected", "Rejected requests"),
 ];
