@@ -149,8 +149,8 @@ fi
 
 say "Tests"
 if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run --workspace --locked ${1+-- "$@"} || status=$?
+    cargo nextest run --workspace --locked --no-fail-fast ${1+-- "$@"} || status=$?
 else
-    cargo test --workspace --locked --lib --bins --tests ${1+-- "$@"} || status=$?
+    cargo test --workspace --locked --no-fail-fast --lib --bins --tests ${1+-- "$@"} || status=$?
 fi
 exit "$status"

@@ -10,6 +10,7 @@ mod audit;
 mod books;
 mod broker;
 mod bytes;
+mod clicks;
 mod client;
 mod config;
 mod demo;

@@ -4,7 +4,7 @@
 //! To add a page:
 //!
 //! 1. `templates/payments.html`: `{% extends "layout.html" %}` and `{% block content %}…{% endblock %}`. Tables stand in
-//!    `<div class="scroll" tabindex="0" role="region" aria-label="…">`; ids get `class="mono"`, amounts `class="num"`.
+//!    `<div class="scroll" tabindex="0" role="group" aria-label="…">`; ids get `class="mono"`, amounts `class="num"`.
 //! 2. `payments.rs`: `#[derive(Template)] #[template(path = "payments.html")] struct Payments { frame: Frame, rows: … }`.
 //!    The fields of rows are texts, or the types of [`show`]: `When`, `Badge`, `Dash`, `Raw`. Everything else is escaped.
 //! 3. `pub(super) async fn list(caller: Caller, app: web::Data<App>) -> Answer` ends with

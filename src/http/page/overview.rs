@@ -19,7 +19,7 @@ use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::store::callbacks::{self, Filter, Summary};
 use crate::store::reconcile::{self, Run};
-use crate::store::{cursor, events, ledger};
+use crate::store::{Kind, cursor, events, ledger};
 
 /// Rows of the live tail.
 const TAIL: u64 = 15;
@@ -160,8 +160,11 @@ fn broker(app: &App) -> Tile {
 async fn database(app: &App) -> Tile {
     let is_there = matches!(timeout(Duration::from_secs(2), app.db.ping()).await, Ok(Ok(())));
     let (value, badge) = if is_there { ("answers", Badge("ok")) } else { ("unreachable", Badge("attention")) };
-    let note = format!("{:?}", app.db.kind);
-    Tile { label: "Database", value: value.to_owned(), note, badge: Some(badge), href: None }
+    let note = match app.db.kind {
+        Kind::Sqlite => "SQLite",
+        Kind::Postgres => "PostgreSQL",
+    };
+    Tile { label: "Database", value: value.to_owned(), note: note.to_owned(), badge: Some(badge), href: None }
 }
 
 /// The last reconciliation of each merchant that came to something, by the merchant's name.

@@ -1,6 +1,7 @@
 //! A Tallyhook in this process, on a fresh database, entered through HTTP only.
 
 pub(crate) mod books;
+pub(crate) mod browser;
 pub(crate) mod deposits;
 pub(crate) mod gateway;
 pub(crate) mod merchant;

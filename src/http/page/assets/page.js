@@ -30,7 +30,7 @@
       const values = (_, marks) => marks.map((mark) => mark + unit);
       const shown = (_, value) => (value === null || value === undefined ? "–" : value.toFixed(unit ? 1 : 0) + unit);
       const options = {
-        width: Math.max(node.clientWidth, 200), height: 200, tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"),
+        width: Math.max(node.clientWidth, 200), height: 200, padding: [null, 30, null, null], tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"),
         scales: { y: { range: (_, __, max) => [0, Math.max(max || 0, 1) * 1.1] } },
         axes: [{ ...axis, values: clock, space: 70 }, { ...axis, size: unit ? 76 : 56, values }],
         series: [{ label: "UTC", value: "{HH}:{mm}:{ss}" }].concat(labels.map(([label, name]) => ({ label, stroke: color(name), width: 2, value: shown, points: { show: false } }))),

@@ -1,0 +1,228 @@
+//! Claims about the page in a real browser, with JavaScript and without: what an operator comes for works, every page
+//! passes axe in light and dark, the console stays silent, nobody else is asked for anything, and nothing that came from
+//! outside becomes more than text.
+
+use serde_json::{Value, json};
+
+use crate::support::browser::Chrome;
+use crate::support::{Backend, OPERATOR, TestApp, VIEWER};
+use crate::wire::fixture;
+
+const DEPOSIT: &str = "deposit-confirmed-btc";
+const WITHDRAWAL: &str = "withdrawal-confirmed-btc";
+/// Every page that the navigation leads to, and one below each that has any.
+const PAGES: &[&str] = &[
+    "/",
+    "/callbacks",
+    "/callbacks/1",
+    "/callbacks?state=nonsense",
+    "/payments",
+    "/payments/1",
+    "/customers",
+    "/customers/1",
+    "/withdrawals",
+    "/addresses",
+    "/events",
+    "/rejected",
+    "/nothing",
+];
+const HOSTILE: [&str; 5] = [
+    "<script>document.title='taken'</script>",
+    "\"><img src=x onerror=document.title='taken'>",
+    "'-document.title='taken'-'",
+    "</title></textarea></pre><svg onload=document.title='taken'>",
+    "name\r\nSet-Cookie: taken=1\r\n\r\n<b>",
+];
+
+async fn login(chrome: &Chrome, app: &TestApp, path: &str, token: &str) {
+    chrome.go(&format!("{}{path}", app.admin)).await;
+    chrome.fill("Token", token).await;
+    chrome.press("Log in").await;
+    chrome.sees("Log out").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_finds_a_held_callback_and_replays_it_with_and_without_javascript() {
+    for has_javascript in [true, false] {
+        let app = TestApp::start(Backend::Sqlite).await;
+        // Held: nobody knows the customer. The deposit that comes later opens them, so deciding anew books it.
+        app.receive(&fixture(WITHDRAWAL)).await;
+        app.receive(&fixture(DEPOSIT).replace("player-7002", "player-7207")).await;
+        let chrome = Chrome::start(has_javascript).await;
+        login(&chrome, &app, "/callbacks", OPERATOR).await;
+        assert!(chrome.url().await.ends_with("/callbacks"), "where it was going: {}", chrome.url().await);
+        chrome.fill("Search", "payout:7207").await;
+        chrome.press("Search").await;
+        chrome.click("//td/a[text()='1']").await;
+        chrome.sees("unknown customer").await;
+        chrome.sees("Signed by AlphaPo over exactly these bytes").await;
+
+        chrome.press("Replay…").await;
+        chrome.sees("becomes").await;
+        chrome.sees("-0.044").await;
+        let state = app.get("/api/callbacks/1", VIEWER).await.json["state"].clone();
+        assert_eq!(state, "held", "so far it was only shown");
+        chrome.press("Do this").await;
+        chrome.sees("decided anew").await;
+        chrome.sees("withdrawal/").await;
+        let state = app.get("/api/callbacks/1", VIEWER).await.json["state"].clone();
+        assert_eq!(state, "booked", "JavaScript: {has_javascript}");
+        chrome.press("Replay…").await;
+        chrome.sees("Nothing. It stays").await;
+        assert!(!chrome.has("//button[normalize-space()='Do this']").await, "there is nothing to do");
+        chrome.assert_quiet(&app.admin).await;
+        chrome.press("Log out").await;
+        chrome.sees("Log in").await;
+        chrome.end().await;
+        app.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_tokens_are_told_so_and_then_to_wait() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    let chrome = Chrome::start(false).await;
+    chrome.go(&app.admin).await;
+    for _ in 0..5 {
+        chrome.fill("Token", "not-a-token-of-ours").await;
+        chrome.press("Log in").await;
+        chrome.sees("not one of our tokens").await;
+    }
+    chrome.fill("Token", VIEWER).await;
+    chrome.press("Log in").await;
+    chrome.sees("Too many wrong tokens. Please try again in").await;
+    chrome.end().await;
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finance_finds_a_deposit_by_its_amount_and_takes_its_customers_statement_along() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    app.receive(&fixture(DEPOSIT)).await;
+    let line = app.rows("/api/customers/1/statement").await.remove(0);
+    let balance = line["balance"].as_str().expect("an amount");
+    let chrome = Chrome::start(false).await;
+    login(&chrome, &app, "/callbacks", VIEWER).await;
+    chrome.fill("Search", "0.0311").await;
+    chrome.press("Search").await;
+    chrome.sees("No callback fits").await;
+    chrome.fill("Search", "0.0310").await;
+    chrome.press("Search").await;
+    chrome.sees("player-7002").await;
+
+    chrome.click("//nav//a[normalize-space()='Customers']").await;
+    chrome.click("//td/a[text()='player-7002']").await;
+    chrome.sees("Statement").await;
+    chrome.sees(balance).await;
+    chrome.click("//a[text()='CSV']").await;
+    let csv = chrome.downloaded("statement-1.csv").await;
+    let first = csv.lines().nth(1).unwrap_or_default();
+    for word in ["deposit.credited", "BTC", balance, "48120148"] {
+        assert!(first.contains(word), "{word} is in {csv}");
+    }
+    chrome.assert_quiet(&app.admin).await;
+    chrome.end().await;
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_looks_and_the_tail_follows_by_itself() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    let chrome = Chrome::start(true).await;
+    login(&chrome, &app, "/", VIEWER).await;
+    chrome.sees("No callback has come yet").await;
+    app.receive(&fixture(DEPOSIT)).await;
+    chrome.sees("player-7002").await;
+    assert!(chrome.has("//canvas").await, "the charts are drawn");
+    chrome.assert_quiet(&app.admin).await;
+    chrome.click("//td/a[text()='1']").await;
+    chrome.sees("Timeline").await;
+    assert!(!chrome.has("//button[normalize-space()='Replay…']").await, "a viewer decides nothing");
+    chrome.end().await;
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_passes_axe_in_light_and_dark_on_a_desk_and_a_phone() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    app.receive(&fixture(DEPOSIT)).await;
+    app.receive(&fixture(WITHDRAWAL)).await;
+    app.post("key-main", &"0".repeat(128), b"{}").await;
+    let chrome = Chrome::start(true).await;
+    chrome.go(&app.admin).await;
+    let mut faults = chrome.faults("login").await;
+    chrome.run("document.body.append(document.createElement('button'))").await;
+    assert!(!chrome.faults("a button without a name").await.is_empty(), "what is wrong is found");
+    login(&chrome, &app, "/", OPERATOR).await;
+    for (scheme, width) in [("light", 1280), ("dark", 400)] {
+        chrome.prefer(scheme, width).await;
+        for path in PAGES {
+            chrome.go(&format!("{}{path}", app.admin)).await;
+            faults.extend(chrome.faults(&format!("{path}, {scheme}")).await);
+        }
+        chrome.go(&format!("{}/callbacks/2", app.admin)).await;
+        chrome.press("Replay…").await;
+        chrome.sees("rolled back").await;
+        faults.extend(chrome.faults(&format!("a replay, {scheme}")).await);
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    chrome.end().await;
+    app.finish().await;
+}
+
+/// A deposit with the same text in every field that takes one.
+fn deposit_of(id: u64, text: &str) -> String {
+    let mut body: Value = serde_json::from_str(&fixture(DEPOSIT)).expect("a fixture is JSON");
+    body["id"] = json!(id);
+    for field in ["end_user_reference", "error", "status", "type"] {
+        body[field] = json!(text);
+    }
+    for field in ["address", "foreign_id", "tag", "currency"] {
+        body["crypto_address"][field] = json!(text);
+    }
+    for field in ["address", "txid", "currency", "transaction_type"] {
+        body["transactions"][0][field] = json!(text);
+    }
+    body.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_callback_says_is_shown_as_text_and_never_obeyed() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    for (text, id) in HOSTILE.iter().zip(9_000_u64..) {
+        app.receive(&deposit_of(id, text)).await;
+        // The same as a credited deposit, so that its customer gets into the journal and the events.
+        let known = fixture(DEPOSIT).replace("48120148", &(id + 500).to_string());
+        let mut known: Value = serde_json::from_str(&known).expect("a fixture is JSON");
+        known["end_user_reference"] = json!(text);
+        known["crypto_address"]["foreign_id"] = json!(format!("{text} {id}"));
+        known["transactions"][0]["txid"] = json!(format!("{text} {id}"));
+        app.receive(&known.to_string()).await;
+    }
+    let chrome = Chrome::start(true).await;
+    login(&chrome, &app, "/", OPERATOR).await;
+    let rows = app.rows("/api/callbacks").await;
+    let ones = rows.iter().map(|row| format!("/callbacks/{}", row["id"].as_str().unwrap_or_default()));
+    let paths: Vec<String> = ["/", "/callbacks", "/events"].map(str::to_owned).into_iter().chain(ones).collect();
+    for path in paths {
+        chrome.go(&format!("{}{path}", app.admin)).await;
+        let made =
+            chrome.run("return document.querySelectorAll('main script, main img, main svg, main b').length").await;
+        assert_eq!(made, json!(0), "{path}: nothing became an element");
+        let title = chrome.run("return document.title").await;
+        assert!(title.as_str().is_some_and(|title| title.ends_with("Tallyhook")), "{path}: {title}");
+        let text = chrome.text().await;
+        assert!(text.contains("taken"), "{path} shows it as text: {text}");
+    }
+    for text in HOSTILE {
+        chrome.go(&format!("{}/callbacks", app.admin)).await;
+        chrome.fill("Search", text.lines().next().unwrap_or_default()).await;
+        chrome.press("Search").await;
+        let made =
+            chrome.run("return document.querySelectorAll('main script, main img, main svg, main b').length").await;
+        assert_eq!(made, json!(0), "a search for {text}");
+    }
+    chrome.assert_quiet(&app.admin).await;
+    chrome.end().await;
+    app.finish().await;
+}
