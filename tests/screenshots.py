@@ -18,13 +18,9 @@ ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 # name, address or an XPath of a link to follow first, width, height, scheme
 SHOTS = [
     ("overview", ["/"], 1280, 1000, "light"),
-    ("overview-dark", ["/"], 1280, 1000, "dark"),
-    ("callbacks", ["/callbacks"], 1280, 900, "light"),
-    ("callback", ["/callbacks?state=held", "//tbody//a"], 1280, 1000, "light"),
-    ("discrepancy", ["/held", "//tbody//a"], 1280, 900, "light"),
+    ("callback", ["/callbacks?state=held", "//tbody//a"], 1280, 900, "light"),
     ("customer", ["/customers", "//tbody//a"], 1280, 900, "light"),
     ("phone", ["/"], 390, 844, "dark"),
-    ("phone-callback", ["/callbacks?state=held", "//tbody//a"], 390, 844, "light"),
 ]
 
 

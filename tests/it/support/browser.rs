@@ -45,10 +45,7 @@ impl Chrome {
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
             "goog:chromeOptions": {
                 "args": args,
-                "prefs": {
-                    "profile.managed_default_content_settings.javascript": javascript,
-                    "download.default_directory": chrome.profile.join("downloads"),
-                },
+                "prefs": {"profile.managed_default_content_settings.javascript": javascript},
             },
         }}});
         let session = chrome.ask("", Some(wanted)).await.expect("a browser");
@@ -129,12 +126,6 @@ impl Chrome {
         let element = self.element(&field).await;
         self.post(&format!("element/{element}/clear"), json!({})).await;
         self.post(&format!("element/{element}/value"), json!({"text": text})).await;
-    }
-
-    /// What a file says that the page gave to keep.
-    pub(crate) async fn downloaded(&self, name: &str) -> String {
-        let file = self.profile.join("downloads").join(name);
-        eventually(&format!("{name} is downloaded"), PATIENCE, async || std::fs::read_to_string(&file).ok()).await
     }
 
     /// As somebody sees it who prefers `light` or `dark`, in a window of this width.
