@@ -93,6 +93,10 @@ enum Command {
     Prune(prune::Args),
     /// Asks a running instance whether it is ready
     Healthcheck(healthcheck::Args),
+    /// Prints the description of the HTTP API, in `OpenAPI` 3.1
+    Openapi,
+    /// Prints the description of the events, in `AsyncAPI` 3.0
+    Asyncapi,
     /// Completions for a shell
     Completions(completions::Args),
 }
@@ -138,6 +142,14 @@ async fn dispatch(command: Command, sources: Sources) -> anyhow::Result<u8> {
         Command::Payments(command) => books::run_payments(command, &sources).await,
         Command::Prune(args) => prune::run(args, &sources).await,
         Command::Healthcheck(args) => healthcheck::run(args, &sources).await,
+        Command::Openapi => {
+            output::say(&format!("{:#}", crate::http::openapi::document()))?;
+            Ok(0)
+        }
+        Command::Asyncapi => {
+            output::say(&format!("{:#}", crate::http::openapi::events()))?;
+            Ok(0)
+        }
         Command::Completions(args) => completions::run(&args, Cli::command()),
     }
 }

@@ -9,6 +9,7 @@ pub mod dropin;
 pub mod error;
 pub mod gateway;
 pub mod health;
+pub mod openapi;
 pub mod page;
 pub mod session;
 
@@ -37,6 +38,8 @@ pub static ADMIN: &[Route] = &[
     Route::get("/livez", Needs::Nothing, || web::to(health::live)),
     Route::get("/readyz", Needs::Nothing, || web::to(health::ready)),
     Route::get("/metrics", Needs::Nothing, || web::to(health::metrics)),
+    Route::get("/openapi.json", Needs::Nothing, || web::to(openapi::serve)),
+    Route::get("/docs", Needs::Nothing, || web::to(openapi::read)),
 ];
 
 /// The routes of the public listener.

@@ -12,6 +12,8 @@ const EXPECTED: &[&str] = &[
     "GET /livez open",
     "GET /readyz open",
     "GET /metrics open",
+    "GET /openapi.json open",
+    "GET /docs open",
     "GET / viewer",
     "GET /login open",
     "POST /login open",

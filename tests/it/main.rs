@@ -27,6 +27,7 @@ mod hostile;
 mod import;
 mod kill;
 mod limits;
+mod openapi;
 mod orders;
 mod outage;
 mod page;

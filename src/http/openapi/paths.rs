@@ -1,0 +1,206 @@
+//! What is said about each route: its parameters, its body, its answers. Who may take it stands in the tables of routes.
+
+use serde_json::{Value, json};
+
+use crate::http::access::Needs;
+use crate::http::{PUBLIC, admin_table};
+
+pub(super) struct Doc {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) summary: &'static str,
+    /// Names, with `@` where one name means different things.
+    pub(super) query: &'static [&'static str],
+    /// The shape of the body; empty: none.
+    pub(super) body: &'static str,
+    pub(super) answers: &'static [(u16, &'static str)],
+}
+
+type Answers = &'static [(u16, &'static str)];
+
+const fn get(path: &'static str, summary: &'static str, query: &'static [&'static str], answers: Answers) -> Doc {
+    Doc { method: "GET", path, summary, query, body: "", answers }
+}
+
+const fn post(path: &'static str, summary: &'static str, body: &'static str, answers: Answers) -> Doc {
+    Doc { method: "POST", path, summary, query: &[], body, answers }
+}
+
+/// What a parameter may be: words, or a number up to a limit; neither: a text.
+pub(super) const PARAMS: &[(&str, &str, u64)] = &[
+    ("limit", "", 1000),
+    ("wait", "", 60),
+    ("state@callback", "booked ignored held failed", 0),
+    ("state@discrepancy", "open resolved all", 0),
+    ("state@proposal", "waiting approved done refused declined", 0),
+    ("format", "json csv", 0),
+];
+
+pub(super) fn limits(words: &str, limit: u64) -> Value {
+    let words: Vec<_> = words.split_whitespace().collect();
+    match (words.is_empty(), limit) {
+        (false, _) => json!({"type": "string", "enum": words}),
+        (true, 60) => json!({"type": "integer", "minimum": 0, "maximum": 60}),
+        (true, _) => json!({"type": "integer", "minimum": 1, "maximum": limit}),
+    }
+}
+
+pub(super) const DOCS: &[Doc] = &[
+    get(
+        "/api/events",
+        "Events after a position, oldest first; waits for new ones",
+        &["after", "limit", "wait"],
+        &[(200, "{Event}")],
+    ),
+    get(
+        "/api/events/stream",
+        "The same as server-sent events; goes on after Last-Event-ID",
+        &["after"],
+        &[(200, "stream")],
+    ),
+    get(
+        "/api/callbacks",
+        "Callbacks, newest first",
+        &["merchant", "state@callback", "type", "status", "foreign_id", "q", "since", "until", "after", "limit"],
+        &[(200, "{Callback}")],
+    ),
+    post(
+        "/api/callbacks/replay",
+        "Decides held and failed callbacks anew; a dry run unless told otherwise",
+        "ReplaySome",
+        &[(200, "Diff")],
+    ),
+    get("/api/callbacks/{id}", "One callback with all that came of it", &[], &[(200, "CallbackDetail")]),
+    post(
+        "/api/callbacks/{id}/replay",
+        "Decides one anew; a dry run unless told otherwise",
+        "ReplayOne",
+        &[(200, "Diff")],
+    ),
+    get("/api/replays", "Replays in the background, newest first", &["after", "limit"], &[(200, "{Replay}")]),
+    post("/api/replays", "Asks for a replay in the background", "NewReplay", &[(201, "ReplayDetail")]),
+    get("/api/replays/{id}", "How far it has come, and what it found", &[], &[(200, "ReplayDetail")]),
+    post("/api/replays/{id}/stop", "Stops it between two batches", "", &[(200, "ReplayDetail")]),
+    get("/api/balances", "Balances", &["customer", "currency", "after", "limit"], &[(200, "{Balance}")]),
+    get(
+        "/api/accounts",
+        "Balances with the numbers of their accounts",
+        &["customer", "currency", "after", "limit"],
+        &[(200, "{Account}")],
+    ),
+    get(
+        "/api/accounts/{id}/postings",
+        "What moved on an account",
+        &["since", "until", "after", "limit"],
+        &[(200, "{AccountPosting}")],
+    ),
+    get("/api/customers", "Customers", &["merchant", "q", "after", "limit"], &[(200, "{Customer}")]),
+    get("/api/customers/{id}", "One customer with references and accounts", &[], &[(200, "CustomerDetail")]),
+    get(
+        "/api/customers/{id}/statement",
+        "A statement with running balances; CSV for who accepts text/csv",
+        &["currency", "since", "until", "after", "limit", "format"],
+        &[(200, "{StatementLine}")],
+    ),
+    get(
+        "/api/payments",
+        "Payments, newest first",
+        &["merchant", "type", "status", "q", "after", "limit"],
+        &[(200, "{Payment}")],
+    ),
+    get("/api/payments/{id}", "One payment with its entries and callbacks", &[], &[(200, "PaymentDetail")]),
+    get(
+        "/api/discrepancies",
+        "What someone must look at; the open ones unless asked otherwise",
+        &["state@discrepancy", "merchant", "reason", "owner", "since", "until", "after", "limit"],
+        &[(200, "{Discrepancy}")],
+    ),
+    get(
+        "/api/discrepancies/{id}",
+        "One discrepancy with notes, proposals and its callback",
+        &[],
+        &[(200, "DiscrepancyDetail")],
+    ),
+    post(
+        "/api/discrepancies/{id}/resolve",
+        "Resolves it: assign, book_anyway, ignore, link or correct; 202 when a second person must agree",
+        "Resolution",
+        &[(200, "DiscrepancyDetail"), (202, "Proposal"), (409, "Problem"), (422, "Problem")],
+    ),
+    post("/api/discrepancies/{id}/comments", "Adds a comment or evidence", "Comment", &[(200, "DiscrepancyDetail")]),
+    post("/api/discrepancies/{id}/owner", "Gives it to somebody, or to nobody", "Owner", &[(200, "DiscrepancyDetail")]),
+    get(
+        "/api/proposals",
+        "Proposals to move money, newest first",
+        &["state@proposal", "after", "limit"],
+        &[(200, "{Proposal}")],
+    ),
+    get("/api/proposals/{id}", "One proposal", &[], &[(200, "Proposal")]),
+    post(
+        "/api/proposals/{id}/approve",
+        "Lets another's proposal pass and carries it out, once",
+        "",
+        &[(200, "Proposal"), (409, "Problem"), (422, "Problem")],
+    ),
+    post(
+        "/api/proposals/{id}/refuse",
+        "Refuses a proposal, or takes it back",
+        "",
+        &[(200, "Proposal"), (409, "Problem")],
+    ),
+    get(
+        "/api/audit",
+        "Who did what, newest first",
+        &["who", "action", "subject", "after", "limit"],
+        &[(200, "{Deed}")],
+    ),
+    get("/api/outbox", "How far publishing has come", &[], &[(200, "Outbox")]),
+    get("/api/rejected", "The last requests that this process refused", &[], &[(200, "{Rejection}")]),
+    get("/livez", "Whether the process answers", &[], &[(200, "text")]),
+    get("/readyz", "Whether it may be sent requests", &[], &[(200, "json"), (503, "json")]),
+    get("/metrics", "What is counted, for Prometheus", &[], &[(200, "text")]),
+    get("/openapi.json", "This description", &[], &[(200, "json")]),
+    get("/docs", "This description, to read", &[], &[(200, "html")]),
+    post("/callbacks/alphapo", "Takes a callback of the processor", "", &[(200, "text")]),
+];
+
+impl Doc {
+    pub(super) fn needs(&self) -> Needs {
+        let mut routes = admin_table().chain(PUBLIC);
+        let found = routes.find(|route| route.path == self.path && route.method.as_str() == self.method);
+        found.map_or(Needs::Nothing, |route| route.needs)
+    }
+
+    pub(super) fn tag(&self) -> &'static str {
+        if self.needs() == Needs::Signature { "public" } else { "admin" }
+    }
+
+    /// `get_api_callbacks_id`
+    pub(super) fn id(&self) -> String {
+        let path = self.path.replace(['{', '}'], "").replace(['/', '.'], "_");
+        format!("{}{path}", self.method.to_lowercase())
+    }
+
+    pub(super) fn is_body_required(&self) -> bool {
+        matches!(self.body, "NewReplay" | "Resolution" | "Comment")
+    }
+
+    /// The problems that every route of its kind may answer.
+    pub(super) fn problems(&self) -> Vec<u16> {
+        let mut all = match self.needs() {
+            Needs::Nothing => return Vec::new(),
+            Needs::Signature => return vec![401, 408, 413, 503],
+            Needs::Role(_) => vec![400, 401, 403, 500, 503],
+        };
+        if self.path.contains('{') {
+            all.push(404);
+        }
+        if self.method == "POST" {
+            all.extend([413]);
+        }
+        if self.path.ends_with("/replay") {
+            all.push(409);
+        }
+        all
+    }
+}

@@ -1,0 +1,156 @@
+//! The shapes of answers and bodies, a line each: `name:type` for every field, in a notation that `schema` reads.
+//! `s` text, `i` whole number, `b` truth, `o` object, `a` list, `[X]` list of X, `X` another shape, `?` or null, `!`
+//! must be given (in a body; in an answer everything is).
+
+use serde_json::{Map, Value, json};
+
+type Line = (&'static str, &'static str);
+
+pub(super) const PROBLEMS: &[Line] = &[
+    ("unauthorized", "No bearer token, or not one of ours."),
+    ("forbidden", "The token's role may not do that."),
+    ("csrf", "The form was not sent by a page of ours."),
+    ("self_approval", "Whoever asked can't be the one who lets it pass."),
+    ("not_found", "There is no such route, or no such thing."),
+    ("method_not_allowed", "The route takes other methods; `Allow` names them."),
+    ("invalid_request", "The query or the body can't be read; `detail` says what is allowed."),
+    ("unfit", "Understood, but it makes no sense for what it is about."),
+    ("not_open", "The discrepancy is resolved."),
+    ("proposal_open", "Another proposal about the discrepancy is open."),
+    ("already_decided", "The proposal is approved, done or refused already."),
+    ("declined", "The ledger declined it; `detail` says why. Nothing has moved."),
+    ("database_refuses", "The database refuses one of these callbacks; decide them one at a time to see which."),
+    ("too_large", "The body is too long."),
+    ("busy", "Too much is waiting; try again after `Retry-After` seconds."),
+    ("database_unavailable", "The database can't be reached; try again after `Retry-After` seconds."),
+    ("internal", "Something went wrong here; the log has the cause."),
+];
+
+pub(super) const SHAPES: &[Line] = &[
+    ("Problem", "type:s title:s status:i code:s detail:s"),
+    ("Event", "specversion:s id:s source:s type:s time:s sequence:s data:o"),
+    (
+        "Callback",
+        "id:s merchant:s type:s? status:s? state:s reason:s? payment_id:s? foreign_id:s? end_user_reference:s? \
+         customer:s? deliveries:i received_at:s",
+    ),
+    (
+        "CallbackDetail",
+        "id:s merchant:s type:s? status:s? state:s reason:s? payment_id:s? foreign_id:s? end_user_reference:s? \
+         customer:s? deliveries:i received_at:s address:s? txids:[s] last_delivery_at:s body:s? body_encoding:s \
+         digest:s signature:s decision:o transfers:a events:[Event] failure:o? discrepancies:a",
+    ),
+    ("Diff", "dry_run:b data:[Change] balances:[BalanceChange] pruned:[s] next:s?"),
+    ("Change", "id:s merchant:s type:s? status:s? payment_id:s? before:o after:o changed:b postings:a"),
+    ("BalanceChange", "merchant:s kind:s customer:s? currency:s change:s"),
+    ("Balance", "merchant:s kind:s customer:s? currency:s balance:s"),
+    ("Account", "id:s merchant:s kind:s customer:s? currency:s balance:s"),
+    (
+        "AccountPosting",
+        "id:s at:s event:s debit:o credit:o currency:s amount:s change:s balance:s type:s? payment_id:s? callback_id:s",
+    ),
+    ("Customer", "id:s merchant:s name:s opened_at:s"),
+    ("CustomerDetail", "id:s merchant:s name:s opened_at:s references:a references_cut:b accounts:[Account]"),
+    (
+        "StatementLine",
+        "at:s event:s kind:s currency:s change:s balance:s type:s? payment_id:s? reason:s? account:s position:s \
+         callback_id:s",
+    ),
+    (
+        "Payment",
+        "id:s merchant:s type:s payment_id:s status:s customer:s? customer_id:s? effect:s? currency:s? amount:s? \
+         fee:s? at:s?",
+    ),
+    (
+        "PaymentDetail",
+        "id:s merchant:s type:s payment_id:s status:s customer:s? customer_id:s? effect:s? currency:s? amount:s? \
+         fee:s? at:s? entries:a callbacks:[Callback]",
+    ),
+    (
+        "Replay",
+        "id:s state:s dry_run:b reason:s asked_by:s asked_at:s version:s ids:[s] filter:o position:s upto:s decided:i \
+         changed:i differing:i failed:i pruned:i ended_at:s? stopped_by:s?",
+    ),
+    (
+        "ReplayDetail",
+        "id:s state:s dry_run:b reason:s asked_by:s asked_at:s version:s ids:[s] filter:o position:s upto:s decided:i \
+         changed:i differing:i failed:i pruned:i ended_at:s? stopped_by:s? events:o balances:[BalanceChange] changes:a",
+    ),
+    (
+        "Discrepancy",
+        "id:s merchant:s reason:s callback_id:s payment_id:s? opened_at:s resolved_at:s? resolution:s? kind:s \
+         currency:s? amount:s? owner:s?",
+    ),
+    (
+        "DiscrepancyDetail",
+        "id:s merchant:s reason:s callback_id:s payment_id:s? opened_at:s resolved_at:s? resolution:s? kind:s \
+         currency:s? amount:s? owner:s? notes:[Note] proposals:[Proposal] callback:o? claims:o?",
+    ),
+    ("Note", "kind:s at:s who:s text:s"),
+    (
+        "Proposal",
+        "id:s discrepancy_id:s action:s params:o moves:o note:s state:s needs_second:b asked_by:s asked_at:s \
+         decided_by:s? decided_at:s? ended_at:s? outcome:s?",
+    ),
+    ("Deed", "id:s at:s who:s role:s action:s subject:s before:s? after:s? request_id:s"),
+    ("Outbox", "broker:b position:s head:s pending:i owner:s? leased_until:s? blocked:b"),
+    ("Rejection", "at:s reason:s cause:s? advice:s? peer:s? body_bytes:i"),
+];
+
+pub(super) const REQUESTS: &[Line] = &[
+    ("ReplayOne", "dry_run:b?"),
+    (
+        "ReplaySome",
+        "dry_run:b? merchant:s? state:s? type:s? status:s? foreign_id:s? q:s? since:s? until:s? after:s? limit:i?",
+    ),
+    (
+        "NewReplay",
+        "reason:s! dry_run:b? ids:[s] merchant:s? state:s? type:s? status:s? foreign_id:s? q:s? since:s? until:s?",
+    ),
+    ("Resolution", "action:s! note:s! customer:o? payment:o? debit:s? credit:s? currency:s? amount:s?"),
+    ("Comment", "text:s! kind:s?"),
+    ("Owner", "owner:s?"),
+];
+
+/// The schema of one line.
+pub(super) fn schema(fields: &str, is_body: bool) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for (name, kind) in fields.split_whitespace().filter_map(|field| field.split_once(':')) {
+        if !is_body || kind.ends_with('!') {
+            required.push(name);
+        }
+        properties.insert(name.to_owned(), typed(kind.trim_end_matches('!')));
+    }
+    let mut whole = json!({"type": "object", "properties": properties, "required": required});
+    if let Some(whole) = whole.as_object_mut().filter(|_| is_body) {
+        whole.insert("additionalProperties".to_owned(), json!(false));
+    }
+    whole
+}
+
+fn typed(kind: &str) -> Value {
+    let (kind, is_nullable) = kind.strip_suffix('?').map_or((kind, false), |kind| (kind, true));
+    let word = match kind {
+        "s" => "string",
+        "i" => "integer",
+        "b" => "boolean",
+        "o" => "object",
+        "a" => "array",
+        _ => return named(kind),
+    };
+    if is_nullable { json!({"type": [word, "null"]}) } else { json!({"type": word}) }
+}
+
+/// `[X]`, or `{X}` for a page of a list, or `X`.
+pub(super) fn named(kind: &str) -> Value {
+    if let Some(item) = kind.strip_prefix('[').and_then(|kind| kind.strip_suffix(']')) {
+        return json!({"type": "array", "items": typed(item)});
+    }
+    if let Some(item) = kind.strip_prefix('{').and_then(|kind| kind.strip_suffix('}')) {
+        let data = json!({"type": "array", "items": typed(item)});
+        let next = json!({"type": ["string", "null"]});
+        return json!({"type": "object", "properties": {"data": data, "next": next}, "required": ["data", "next"]});
+    }
+    json!({"$ref": format!("#/components/schemas/{kind}")})
+}
