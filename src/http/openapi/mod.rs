@@ -43,7 +43,7 @@ pub fn problem_codes() -> impl Iterator<Item = (&'static str, &'static str)> {
 pub fn document() -> Value {
     let mut paths = Map::new();
     for doc in DOCS {
-        let operations = paths.entry(doc.path).or_insert_with(|| json!({}));
+        let operations = paths.entry(doc.path.replace(":.*", "")).or_insert_with(|| json!({}));
         if let Some(operations) = operations.as_object_mut() {
             operations.insert(doc.method.to_lowercase(), operation(doc));
         }
@@ -85,6 +85,7 @@ pub fn document() -> Value {
 
 fn operation(doc: &Doc) -> Value {
     let in_path = doc.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let in_path = in_path.map(|name| name.trim_end_matches(":.*"));
     let path = in_path.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
     let query = doc.query.iter().map(|name| parameter(name));
     let mut answers = Map::new();

@@ -110,6 +110,7 @@ pub(super) const REQUESTS: &[Line] = &[
     ("Resolution", "action:s! note:s! customer:o? payment:o? debit:s? credit:s? currency:s? amount:s?"),
     ("Comment", "text:s! kind:s?"),
     ("Owner", "owner:s?"),
+    ("Reasoned", "note:s"),
 ];
 
 /// The schema of one line.
