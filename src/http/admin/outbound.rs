@@ -4,6 +4,7 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::callbacks::read;
 use crate::app::App;
 use crate::domain::event::rfc3339;
 use crate::http::auth::Caller;
@@ -11,6 +12,8 @@ use crate::http::error::ApiError;
 use crate::outbound::withdrawals::{self, NotGivenBack};
 use crate::outbound::{self};
 use crate::store::outbound::{Switch, state};
+
+type Body = Result<web::Bytes, actix_web::Error>;
 
 /// Why. Kept and shown, so a sentence at most.
 #[derive(Debug, Default, Deserialize)]
@@ -27,50 +30,48 @@ pub(super) async fn show(app: web::Data<App>) -> Result<HttpResponse, ApiError> 
 }
 
 /// `POST /api/outbound/stop`
-pub(super) async fn stop(caller: Caller, body: web::Bytes, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
-    turn(&app, true, &caller, &body).await
+pub(super) async fn stop(caller: Caller, body: Body, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
+    turn(&app, true, &caller, body).await
 }
 
 /// `POST /api/outbound/start`
-pub(super) async fn start(caller: Caller, body: web::Bytes, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
-    turn(&app, false, &caller, &body).await
+pub(super) async fn start(caller: Caller, body: Body, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
+    turn(&app, false, &caller, body).await
 }
 
 /// `POST /api/withdrawals/{id}/refund`: a missing one was never done.
 pub(super) async fn refund(
     caller: Caller,
-    id: web::Path<i64>,
-    body: web::Bytes,
+    id: web::Path<String>,
+    body: Body,
     app: web::Data<App>,
 ) -> Result<HttpResponse, ApiError> {
-    let note = why(&body)?;
+    let none = || ApiError::NotFound(format!("open withdrawal {id}"));
+    let number = id.parse().map_err(|_not_a_number| none())?;
+    let note = why(body)?;
     if note.is_empty() {
         return Err(ApiError::Invalid("note: say why this withdrawal was never done".to_owned()));
     }
-    match withdrawals::give_back(&app, *id, &caller.name, &note).await {
-        Ok(()) => Ok(HttpResponse::Ok().json(json!({ "id": id.to_string(), "state": "failed" }))),
-        Err(NotGivenBack::NotOpen) => Err(ApiError::NotFound("such open withdrawal".to_owned())),
+    match withdrawals::give_back(&app, number, &caller.name, &note).await {
+        Ok(()) => Ok(HttpResponse::Ok().json(json!({ "id": number.to_string(), "state": "failed" }))),
+        Err(NotGivenBack::NotOpen) => Err(none()),
         Err(error @ NotGivenBack::NotMissing) => Err(ApiError::Invalid(error.to_string())),
         Err(NotGivenBack::Order(error)) => Err(error.into()),
         Err(NotGivenBack::Store(error)) => Err(error.into()),
     }
 }
 
-async fn turn(app: &App, is_stopped: bool, caller: &Caller, body: &[u8]) -> Result<HttpResponse, ApiError> {
+async fn turn(app: &App, is_stopped: bool, caller: &Caller, body: Body) -> Result<HttpResponse, ApiError> {
     let switch = outbound::turn(app, is_stopped, &caller.name, &why(body)?).await?;
     answer(app, &switch).await
 }
 
-fn why(body: &[u8]) -> Result<String, ApiError> {
-    if body.is_empty() {
-        return Ok(String::new());
+fn why(body: Body) -> Result<String, ApiError> {
+    let Why { note } = read(body)?;
+    if note.chars().count() > 500 || note.contains('\0') {
+        return Err(ApiError::Invalid("note: at most 500 characters, none of them a NUL".to_owned()));
     }
-    let why: Why = serde_json::from_slice(body)
-        .map_err(|_what_serde_says| ApiError::Invalid(r#"the body must be {"note": "…"} or empty"#.to_owned()))?;
-    if why.note.chars().count() > 500 || why.note.contains('\0') {
-        return Err(ApiError::Invalid("note: at most 500 characters".to_owned()));
-    }
-    Ok(why.note)
+    Ok(note)
 }
 
 async fn answer(app: &App, switch: &Switch) -> Result<HttpResponse, ApiError> {

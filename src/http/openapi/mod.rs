@@ -1,6 +1,7 @@
 //! The description of every route in `OpenAPI` 3.1, made from the tables of routes and what `paths.rs` and `shapes.rs` say
 //! about them; a page to read it by; and the description of the events. It knows no handler.
 
+mod gateway;
 mod paths;
 mod shapes;
 
@@ -8,14 +9,15 @@ use actix_web::HttpResponse;
 use serde_json::{Map, Value, json};
 
 use super::access::Needs;
-use super::gateway::{ENDPOINTS, Endpoint};
+use super::gateway::ENDPOINTS;
+use super::page;
 use paths::{DOCS, Doc, PARAMS};
 use shapes::{PROBLEMS, REQUESTS, SHAPES, schema};
 
 use crate::domain::event::EventType;
 
 const POLICY: &str =
-    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// `GET /openapi.json`
 pub async fn serve() -> HttpResponse {
@@ -26,12 +28,17 @@ pub async fn serve() -> HttpResponse {
 pub async fn read() -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response.insert_header(("Content-Security-Policy", POLICY)).insert_header(("X-Content-Type-Options", "nosniff"));
-    response.content_type("text/html; charset=utf-8").body(page())
+    response.content_type("text/html; charset=utf-8").body(readable())
 }
 
 /// What is described: method and path of each.
 pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
     DOCS.iter().map(|doc| (doc.method, doc.path))
+}
+
+/// Which paths of `/v1` are described.
+pub fn described_gateway() -> impl Iterator<Item = &'static str> {
+    gateway::paths()
 }
 
 /// Every code of a problem with its meaning.
@@ -51,12 +58,13 @@ pub fn document() -> Value {
     for endpoint in ENDPOINTS {
         let operations = paths.entry(endpoint.path).or_insert_with(|| json!({}));
         if let Some(operations) = operations.as_object_mut() {
-            operations.insert(endpoint.method.as_str().to_lowercase(), gateway(endpoint));
+            operations.insert(endpoint.method.as_str().to_lowercase(), gateway::operation(endpoint));
         }
     }
     let mut schemas: Map<String, Value> =
         SHAPES.iter().map(|(name, fields)| ((*name).to_owned(), schema(fields, false))).collect();
     schemas.extend(REQUESTS.iter().map(|(name, fields)| ((*name).to_owned(), schema(fields, true))));
+    schemas.insert("Code".to_owned(), json!({"enum": PROBLEMS.iter().map(|(code, _)| code).collect::<Vec<_>>()}));
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -97,8 +105,9 @@ fn operation(doc: &Doc) -> Value {
         Needs::Signature => "The body is signed.".to_owned(),
         Needs::Nothing => "Open.".to_owned(),
     };
+    let problem = if doc.needs() == Needs::Signature { "Refusal" } else { "Problem" };
     for status in doc.problems() {
-        answers.insert(status.to_string(), answer(status, "Problem"));
+        answers.insert(status.to_string(), answer(status, problem));
     }
     let security = match doc.needs() {
         Needs::Nothing => json!([]),
@@ -121,23 +130,6 @@ fn operation(doc: &Doc) -> Value {
     whole
 }
 
-/// The gateway's own API answers in one envelope, whose problems are not those of the admin API.
-fn gateway(endpoint: &Endpoint) -> Value {
-    let in_path = endpoint.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    let path = in_path.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
-    let envelope =
-        json!({"description": "The envelope", "content": {"application/json": {"schema": {"type": "object"}}}});
-    let name = endpoint.path.replace(['{', '}'], "").replace('/', "_");
-    json!({
-        "tags": ["public"],
-        "operationId": format!("{}{name}", endpoint.method.as_str().to_lowercase()),
-        "summary": "The gateway's API, for merchants' back ends",
-        "parameters": path.collect::<Vec<_>>(),
-        "responses": {"2XX": envelope, "4XX": envelope, "5XX": envelope},
-        "security": [{"client": []}],
-    })
-}
-
 fn parameter(name: &str) -> Value {
     let (name, schema) = match PARAMS.iter().find(|(known, ..)| *known == name) {
         Some((known, words, limit)) => (known.split('@').next().unwrap_or(known), paths::limits(words, *limit)),
@@ -153,19 +145,25 @@ fn answer(status: u16, shape: &str) -> Value {
         "html" => ("text/html", json!({"type": "string"})),
         "csv" => ("text/csv", json!({"type": "string"})),
         "stream" => ("text/event-stream", json!({"type": "string"})),
+        "any" => ("application/json", json!({})),
         "json" => ("application/json", json!({"type": "object"})),
-        "Problem" => ("application/problem+json", json!({"$ref": "#/components/schemas/Problem"})),
+        "Problem" | "Refusal" => ("application/problem+json", shapes::named(shape)),
         _ => ("application/json", shapes::named(shape)),
     };
     json!({"description": description, "content": {kind: {"schema": schema}}})
 }
 
-fn page() -> String {
+fn readable() -> String {
     let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let mut text = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-        content=\"width=device-width\"><title>Tallyhook API</title></head><body><h1>Tallyhook API</h1>\
-        <p>The same for programs: <a href=\"/openapi.json\">openapi.json</a></p>"
-        .to_owned();
+    let mut text = format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
+         <title>Tallyhook API</title><link rel=\"icon\" type=\"image/svg+xml\" href=\"{}\">\
+         <link rel=\"stylesheet\" href=\"{}\"></head><body><main id=\"main\"><h1>Tallyhook API</h1>\
+         <p>The same for programs: <a href=\"/openapi.json\">openapi.json</a></p>",
+        page::asset("icon.svg"),
+        page::asset("style.css")
+    );
     for doc in DOCS {
         let body = if doc.body.is_empty() {
             String::new()
@@ -181,7 +179,7 @@ fn page() -> String {
         };
         let answers: Vec<_> = doc.answers.iter().map(|(status, shape)| format!("{status} {}", escape(shape))).collect();
         text.push_str(&format!(
-            "<h2>{} {}</h2><p>{} <em>({needs})</em></p>{query}{body}<p>Answers: {}</p>",
+            "<h2><code>{} {}</code></h2><p>{} <em>({needs})</em></p>{query}{body}<p>Answers: {}</p>",
             doc.method,
             escape(doc.path),
             escape(doc.summary),
@@ -191,7 +189,7 @@ fn page() -> String {
     for (name, fields) in SHAPES.iter().chain(REQUESTS) {
         text.push_str(&format!("<h3 id=\"{name}\">{name}</h3><p><code>{}</code></p>", escape(fields)));
     }
-    text.push_str("</body></html>");
+    text.push_str("</main></body></html>");
     text
 }
 

@@ -29,6 +29,7 @@ const fn post(path: &'static str, summary: &'static str, body: &'static str, ans
 /// What a parameter may be: words, or a number up to a limit; neither: a text.
 pub(super) const PARAMS: &[(&str, &str, u64)] = &[
     ("limit", "", 1000),
+    ("limit@gateway", "", 200),
     ("wait", "", 60),
     ("state@callback", "booked ignored held failed", 0),
     ("state@discrepancy", "open resolved all", 0),
@@ -44,6 +45,18 @@ pub(super) fn limits(words: &str, limit: u64) -> Value {
         (true, _) => json!({"type": "integer", "minimum": 1, "maximum": limit}),
     }
 }
+
+/// The processor's answer with any status, or our own words.
+const FORWARDED: Answers = &[
+    (200, "any"),
+    (400, "DropInFailure"),
+    (403, "DropInFailure"),
+    (408, "DropInFailure"),
+    (413, "DropInFailure"),
+    (502, "DropInFailure"),
+    (503, "DropInFailure"),
+    (504, "DropInFailure"),
+];
 
 pub(super) const DOCS: &[Doc] = &[
     get(
@@ -156,24 +169,19 @@ pub(super) const DOCS: &[Doc] = &[
     ),
     get("/api/outbox", "How far publishing has come", &[], &[(200, "Outbox")]),
     get("/api/rejected", "The last requests that this process refused", &[], &[(200, "{Rejection}")]),
-    get("/api/outbound", "Whether withdrawals are sent, and what waits", &[], &[(200, "json")]),
-    post("/api/outbound/stop", "Stops sending withdrawals", "Reasoned", &[(200, "json")]),
-    post("/api/outbound/start", "Sends withdrawals again", "Reasoned", &[(200, "json")]),
+    get("/api/outbound", "Whether withdrawals are sent, and what waits", &[], &[(200, "Outbound")]),
+    post("/api/outbound/stop", "Stops sending withdrawals", "Reasoned", &[(200, "Outbound")]),
+    post("/api/outbound/start", "Sends withdrawals again", "Reasoned", &[(200, "Outbound")]),
     post(
         "/api/withdrawals/{id}/refund",
         "Gives back what an unsent withdrawal set aside",
         "Reasoned",
-        &[(200, "json"), (409, "Problem")],
+        &[(200, "GivenBack"), (409, "Problem")],
     ),
-    get("/api/v2/{path:.*}", "The processor's own API, forwarded unchanged", &[], &[(200, "json")]),
-    post(
-        "/api/v2/{path:.*}",
-        "The processor's own API; withdrawals are booked before they are sent",
-        "",
-        &[(200, "json")],
-    ),
+    get("/api/v2/{path:.*}", "The processor's own API, forwarded unchanged", &[], FORWARDED),
+    post("/api/v2/{path:.*}", "The processor's own API; withdrawals are booked before they are sent", "", FORWARDED),
     get("/livez", "Whether the process answers", &[], &[(200, "text")]),
-    get("/readyz", "Whether it may be sent requests", &[], &[(200, "json"), (503, "json")]),
+    get("/readyz", "Whether it may be sent requests", &[], &[(200, "Readiness"), (503, "Readiness")]),
     get("/metrics", "What is counted, for Prometheus", &[], &[(200, "text")]),
     get("/openapi.json", "This description", &[], &[(200, "json")]),
     get("/docs", "This description, to read", &[], &[(200, "html")]),
@@ -205,7 +213,8 @@ impl Doc {
     pub(super) fn problems(&self) -> Vec<u16> {
         let mut all = match self.needs() {
             Needs::Nothing => return Vec::new(),
-            Needs::Signature => return vec![401, 408, 413, 503],
+            Needs::Signature if self.path.starts_with("/api/v2") => return Vec::new(),
+            Needs::Signature => return vec![400, 401, 408, 413, 503],
             Needs::Role(_) => vec![400, 401, 403, 500, 503],
         };
         if self.path.contains('{') {

@@ -1,6 +1,6 @@
 //! The shapes of answers and bodies, a line each: `name:type` for every field, in a notation that `schema` reads.
-//! `s` text, `i` whole number, `b` truth, `o` object, `a` list, `[X]` list of X, `X` another shape, `?` or null, `!`
-//! must be given (in a body; in an answer everything is).
+//! `s` text, `i` whole number, `b` truth, `o` object, `a` list, `x` text or number, `[X]` list of X, `X` another shape, `?` or null, `!`
+//! must be given (in a body), `~` may be absent (in an answer).
 
 use serde_json::{Map, Value, json};
 
@@ -15,9 +15,16 @@ pub(super) const PROBLEMS: &[Line] = &[
     ("method_not_allowed", "The route takes other methods; `Allow` names them."),
     ("invalid_request", "The query or the body can't be read; `detail` says what is allowed."),
     ("unfit", "Understood, but it makes no sense for what it is about."),
-    ("not_open", "The discrepancy is resolved."),
+    ("not_open", "What it is about is resolved or settled already."),
     ("proposal_open", "Another proposal about the discrepancy is open."),
     ("already_decided", "The proposal is approved, done or refused already."),
+    ("unknown_customer", "The ledger knows no such customer, or none belongs here."),
+    ("customer_contradictory", "The references belong to two customers."),
+    ("customer_missing", "No customer is named."),
+    ("amount_out_of_range", "The amount can't be booked."),
+    ("balance_limit", "A balance would reach 10^20."),
+    ("insufficient_balance", "The account does not have as much."),
+    ("foreign_id_taken", "There is a withdrawal of that name already."),
     ("declined", "The ledger declined it; `detail` says why. Nothing has moved."),
     ("database_refuses", "The database refuses one of these callbacks; decide them one at a time to see which."),
     ("too_large", "The body is too long."),
@@ -27,7 +34,8 @@ pub(super) const PROBLEMS: &[Line] = &[
 ];
 
 pub(super) const SHAPES: &[Line] = &[
-    ("Problem", "type:s title:s status:i code:s detail:s"),
+    ("Problem", "type:s title:s status:i code:Code detail:s"),
+    ("Refusal", "type:s title:s status:i code:s"),
     ("Event", "specversion:s id:s source:s type:s time:s sequence:s data:o"),
     (
         "Callback",
@@ -94,6 +102,35 @@ pub(super) const SHAPES: &[Line] = &[
     ),
     ("Deed", "id:s at:s who:s role:s action:s subject:s before:s? after:s? request_id:s"),
     ("Outbox", "broker:b position:s head:s pending:i owner:s? leased_until:s? blocked:b"),
+    (
+        "Outbound",
+        "state:s stopped_by_switch:b stopped_by_setting:b changed_at:s? changed_by:s? note:s? withdrawals:Waiting",
+    ),
+    ("Waiting", "unknown:i missing:i"),
+    ("GivenBack", "id:s state:s"),
+    ("Readiness", "ready:b stopping:b database:s broker:s"),
+    ("GatewayFailure", "success:b message:s"),
+    ("DropInFailure", "error:s~ code:s~ errors:o~"),
+    ("Pong", ""),
+    (
+        "DepositAddress",
+        "request_id:i address:s tag:s~ network:s currency:s contract_address:s? user_identifier:s? display_expires_at:s \
+         created_at:s",
+    ),
+    (
+        "DepositRequest",
+        "request_id:i address:s tag:s~ network:s currency:s user_identifier:s? status:s display_expires_at:s created_at:s \
+         transactions:[Deposit]",
+    ),
+    ("Deposit", "tx_hash:s? amount_decimal:s? confirmations:i? status:s block_number:i? detected_at:s confirmed_at:s?"),
+    ("Invoice", "invoice_id:i url:s? status:s currency:s? network:s? amount_decimal:s user_identifier:s created_at:s"),
+    ("GatewayBalance", "currency:s? network:s? balance:s~ available:s~ held:s~"),
+    (
+        "GatewayTransaction",
+        "id:i type:s status:s currency:s? network:s? amount_decimal:s? fee_decimal:s? tx_hash:s? address:s? user_identifier:s? \
+         created_at:s",
+    ),
+    ("GatewayCurrency", "currency:s network:s contract_address:s? deposits_enabled:b"),
     ("Rejection", "at:s reason:s cause:s? advice:s? peer:s? body_bytes:i"),
 ];
 
@@ -109,6 +146,12 @@ pub(super) const REQUESTS: &[Line] = &[
     ),
     ("Resolution", "action:s! note:s! customer:o? payment:o? debit:s? credit:s? currency:s? amount:s?"),
     ("Comment", "text:s! kind:s?"),
+    ("NewDepositAddress", "currency:s! network:s! user_identifier:s? idempotency_key:s?"),
+    (
+        "NewInvoice",
+        "currency:s! network:s? amount:x! user_identifier:s! title:s! description:s? email:s! success_url:s! fail_url:s! \
+         timer:b? idempotency_key:s?",
+    ),
     ("Owner", "owner:s?"),
     ("Reasoned", "note:s"),
 ];
@@ -118,10 +161,10 @@ pub(super) fn schema(fields: &str, is_body: bool) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
     for (name, kind) in fields.split_whitespace().filter_map(|field| field.split_once(':')) {
-        if !is_body || kind.ends_with('!') {
+        if kind.ends_with('!') || !(is_body || kind.ends_with('~')) {
             required.push(name);
         }
-        properties.insert(name.to_owned(), typed(kind.trim_end_matches('!')));
+        properties.insert(name.to_owned(), typed(kind.trim_end_matches(['!', '~'])));
     }
     let mut whole = json!({"type": "object", "properties": properties, "required": required});
     if let Some(whole) = whole.as_object_mut().filter(|_| is_body) {
@@ -133,6 +176,7 @@ pub(super) fn schema(fields: &str, is_body: bool) -> Value {
 fn typed(kind: &str) -> Value {
     let (kind, is_nullable) = kind.strip_suffix('?').map_or((kind, false), |kind| (kind, true));
     let word = match kind {
+        "x" => return json!({"type": ["string", "number"]}),
         "s" => "string",
         "i" => "integer",
         "b" => "boolean",

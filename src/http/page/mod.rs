@@ -87,6 +87,11 @@ const NAV: &[(&str, &str)] = &[
     ("/rejected", "Rejected requests"),
 ];
 
+/// Where a file is that pages load.
+pub(super) fn asset(name: &str) -> String {
+    assets::url(name)
+}
+
 /// Mounted last: it answers every path that nobody else did.
 pub fn routes(cfg: &mut web::ServiceConfig) {
     let pages = web::scope("").wrap(from_fn(errors::dress)).configure(|cfg| mount(cfg, ROUTES, ""));
