@@ -1,5 +1,4 @@
-//! The settings of the admin side: from which amount on a second person must agree, and what is hidden. It decides
-//! nothing.
+//! The settings of the admin side: from which amount on a second person must agree. It decides nothing.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +9,6 @@ use crate::domain::amount::Amount;
 pub struct Admin {
     /// By currency: up to this amount one person may move money alone. Without an entry nobody may.
     pub alone: BTreeMap<String, Amount>,
-    /// Whether pages show customers' references only in part.
-    pub hide_references: bool,
 }
 
 impl Admin {
@@ -37,6 +34,5 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Admin {
     if !is_fine {
         reader.fault("admin.alone", "be CURRENCY=AMOUNT, several with commas, such as BTC=0.01,EUR=100, or empty");
     }
-    let hide_references = reader.choice("admin.hide_references", &[("true", true), ("false", false)], false);
-    Admin { alone, hide_references }
+    Admin { alone }
 }

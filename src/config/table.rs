@@ -99,7 +99,6 @@ pub static SETTINGS: &[Setting] = &[
     setting("reconcile.every_s", "900", "seconds between two comparisons with the processor's balances; 0: never"),
     setting("reconcile.patience_s", "900", "seconds for which a difference may be a callback on its way"),
     setting("admin.alone", "", "CURRENCY=AMOUNT, with commas: up to which one person may resolve alone; else two"),
-    setting("admin.hide_references", "false", "true: pages show customers' references only in part"),
     setting("outbound.enabled", "true", "false: no money goes out, whatever the switch of the admin side says"),
     setting("outbound.stuck_s", "180", "seconds after which a withdrawal on its way counts as unknown"),
     setting("outbound.missing_s", "86400", "seconds of `not found` after which an unknown withdrawal needs a person"),
