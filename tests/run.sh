@@ -13,7 +13,7 @@ Usage: tests/run.sh [--samples DIR] [-- FILTER...]
   -- FILTER...    run only the tests whose names match (given to cargo nextest, or to cargo test)
 
 Needs a Rust toolchain. PostgreSQL, RabbitMQ, hledger, chromium, a C compiler and Python with pika are installed from
-Debian's packages when missing (as root or through sudo). The servers run in a temporary folder on
+Debian's packages when missing (as root or through sudo), and schemathesis from PyPI into target/. The servers run in a temporary folder on
 free ports of 127.0.0.1; servers that already run on this machine are left alone.
 TEXT
 }
@@ -65,6 +65,7 @@ missing_packages() {
     [[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || echo rabbitmq-server
     [[ -x /usr/bin/python3 ]] || echo python3
     /usr/bin/python3 -c 'import pika' 2>/dev/null || echo python3-pika
+    /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
     command -v hledger >/dev/null || echo hledger
     command -v chromium >/dev/null || echo chromium
     command -v chromedriver >/dev/null || echo chromium-driver
@@ -104,6 +105,17 @@ if ((${#packages[@]} > 0)); then
     install_packages "${packages[@]}"
     mapfile -t packages < <(missing_packages | tr ' ' '\n')
     ((${#packages[@]} == 0)) || die "still missing after the installation: ${packages[*]}."
+fi
+
+# Schemathesis is no Debian package. Its own folder under target/ leaves the machine's Python alone.
+schemathesis=4.32.5
+if [[ $(target/schemathesis/bin/schemathesis --version 2>/dev/null) != *" $schemathesis" ]]; then
+    say "Installing schemathesis $schemathesis into target/"
+    rm -rf target/schemathesis
+    mkdir -p target
+    /usr/bin/python3 -m venv target/schemathesis || die "python3 can't make a virtual environment."
+    target/schemathesis/bin/pip install -q "schemathesis==$schemathesis" ||
+        die "schemathesis $schemathesis can't be installed from PyPI."
 fi
 
 # --- Servers, for this run only --------------------------------------------------------------

@@ -18,6 +18,7 @@ mod dropin;
 mod ends;
 mod export;
 mod faults;
+mod fuzzed;
 mod gateway_addresses;
 mod gateway_auth;
 mod gateway_docs;

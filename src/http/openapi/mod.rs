@@ -140,17 +140,21 @@ fn parameter(name: &str) -> Value {
 
 fn answer(status: u16, shape: &str) -> Value {
     let description = if status < 300 { "Done" } else { "A problem, with its `code`" };
+    let (shape, is_csv_too) = shape.strip_suffix("+csv").map_or((shape, false), |shape| (shape, true));
     let (kind, schema) = match shape {
         "text" => ("text/plain", json!({"type": "string"})),
         "html" => ("text/html", json!({"type": "string"})),
-        "csv" => ("text/csv", json!({"type": "string"})),
         "stream" => ("text/event-stream", json!({"type": "string"})),
         "any" => ("application/json", json!({})),
         "json" => ("application/json", json!({"type": "object"})),
         "Problem" | "Refusal" => ("application/problem+json", shapes::named(shape)),
         _ => ("application/json", shapes::named(shape)),
     };
-    json!({"description": description, "content": {kind: {"schema": schema}}})
+    let mut content = json!({kind: {"schema": schema}});
+    if let Some(content) = content.as_object_mut().filter(|_| is_csv_too) {
+        content.insert("text/csv".to_owned(), json!({"schema": {"type": "string"}}));
+    }
+    json!({"description": description, "content": content})
 }
 
 fn readable() -> String {

@@ -113,7 +113,7 @@ pub(super) const DOCS: &[Doc] = &[
         "/api/customers/{id}/statement",
         "A statement with running balances; CSV for who accepts text/csv",
         &["currency", "since", "until", "after", "limit", "format"],
-        &[(200, "{StatementLine}")],
+        &[(200, "{StatementLine}+csv")],
     ),
     get(
         "/api/payments",
