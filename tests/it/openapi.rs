@@ -42,7 +42,7 @@ fn every_code_of_a_problem_is_in_the_docs() {
     for (code, meaning) in openapi::problem_codes() {
         assert!(docs.contains(&format!("| `{code}` | {meaning} |")), "docs/errors.md lacks {code}");
     }
-    let decided = include_str!("../../src/domain/order.rs");
+    let decided = include_str!("../../src/domain/obey.rs");
     let declines = |reason: &&Reason| {
         ["Err(Reason::", "ok_or(Reason::"].iter().any(|before| decided.contains(&format!("{before}{reason:?})")))
     };

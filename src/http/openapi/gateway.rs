@@ -12,6 +12,8 @@ const SAID: &[(&str, &str, &[&str], &str, &str)] = &[
     ("/v1/deposit-requests/{id}", "How a request for an address stands, with its deposits", &[], "", "DepositRequest"),
     ("/v1/invoices", "Makes an invoice", &[], "NewInvoice", "Invoice"),
     ("/v1/invoices/{id}", "How an invoice stands", &[], "", "Invoice"),
+    ("/v1/withdrawals", "Pays out", &[], "NewWithdrawal", "GatewayWithdrawal"),
+    ("/v1/withdrawals/{id}", "How a withdrawal stands", &[], "", "GatewayWithdrawal"),
     ("/v1/balances", "Balances: the account's, or a user's", &["user_identifier"], "", "[GatewayBalance]"),
     ("/v1/transactions", "What happened, from a place on", &["cursor", "limit@gateway"], "", "{GatewayTransaction}"),
     ("/v1/currencies", "Currencies and networks", &[], "", "[GatewayCurrency]"),

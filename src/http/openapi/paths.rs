@@ -172,6 +172,24 @@ pub(super) const DOCS: &[Doc] = &[
     get("/api/outbound", "Whether withdrawals are sent, and what waits", &[], &[(200, "Outbound")]),
     post("/api/outbound/stop", "Stops sending withdrawals", "Reasoned", &[(200, "Outbound")]),
     post("/api/outbound/start", "Sends withdrawals again", "Reasoned", &[(200, "Outbound")]),
+    get(
+        "/api/withdrawals",
+        "Withdrawals, newest first",
+        &["merchant", "state", "q", "after", "limit"],
+        &[(200, "{Withdrawal}")],
+    ),
+    get(
+        "/api/withdrawals/{id}",
+        "One withdrawal with what was sent and what came back",
+        &[],
+        &[(200, "WithdrawalDetail")],
+    ),
+    get(
+        "/api/addresses",
+        "Addresses that were given out",
+        &["merchant", "state", "q", "after", "limit"],
+        &[(200, "{Address}")],
+    ),
     post(
         "/api/withdrawals/{id}/refund",
         "Gives back what an unsent withdrawal set aside",

@@ -106,6 +106,28 @@ pub(super) const SHAPES: &[Line] = &[
         "Outbound",
         "state:s stopped_by_switch:b stopped_by_setting:b changed_at:s? changed_by:s? note:s? withdrawals:Waiting",
     ),
+    (
+        "Withdrawal",
+        "id:s merchant:s foreign_id:s state:s customer:s? customer_id:s? currency:s amount:s currency_to:s? \
+         address:s tag:s? api:s payment:s? processor_id:s? error:s? attempts:i requested_at:s sent_at:s? next_attempt_at:s? \
+         closed_at:s?",
+    ),
+    (
+        "WithdrawalDetail",
+        "id:s merchant:s foreign_id:s state:s customer:s? customer_id:s? currency:s amount:s currency_to:s? \
+         address:s tag:s? api:s payment:s? processor_id:s? error:s? attempts:i requested_at:s sent_at:s? next_attempt_at:s? \
+         closed_at:s? request:s answer:s? encoding:s",
+    ),
+    (
+        "Address",
+        "id:s merchant:s state:s network:s currency:s address:s? tag:s? user_identifier:s? foreign_id:s \
+         error:s? free_at:s?",
+    ),
+    (
+        "GatewayWithdrawal",
+        "withdrawal_id:i status:s currency:s? network:s? amount_decimal:s to_address:s tag:s~ \
+         user_identifier:s? tx_hash:s? created_at:s",
+    ),
     ("Waiting", "unknown:i missing:i"),
     ("GivenBack", "id:s state:s"),
     ("Readiness", "ready:b stopping:b database:s broker:s"),
@@ -152,6 +174,7 @@ pub(super) const REQUESTS: &[Line] = &[
         "currency:s! network:s? amount:x! user_identifier:s! title:s! description:s? email:s! success_url:s! fail_url:s! \
          timer:b? idempotency_key:s?",
     ),
+    ("NewWithdrawal", "currency:s! network:s! amount:x! to_address:s! tag:s? user_identifier:s? idempotency_key:s?"),
     ("Owner", "owner:s?"),
     ("Reasoned", "note:s"),
 ];
