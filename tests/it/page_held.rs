@@ -1,6 +1,9 @@
 //! Claims about the pages of what is held: two people move money with plain forms, nobody alone, and what a body or a
 //! person says is shown as text. On both databases.
 
+use serde_json::json;
+use tallyhook::cli::serve::Part;
+
 use crate::page::{Browser, Seen};
 use crate::resolution::{AFTER, BEFORE, SECOND, deposit, with_suspense};
 use crate::support::{APPROVER, Backend, OPERATOR, TestApp, VIEWER};
@@ -26,6 +29,7 @@ stories!(
     two_people_assign_suspense_with_forms,
     whoever_asked_is_refused_and_told_so,
     a_held_callback_is_owned_talked_about_and_ended,
+    a_replay_is_watched_and_stopped_and_the_log_tells_by_whom,
 );
 
 const APPROVE: &str = "action=\"/proposals/1/approve\"";
@@ -150,4 +154,31 @@ async fn a_held_callback_is_owned_talked_about_and_ended(backend: Backend) {
         assert!(ops.get(&page).await.text.contains("badge-resolved"), "{fields:?}");
         app.finish().await;
     }
+}
+
+async fn a_replay_is_watched_and_stopped_and_the_log_tells_by_whom(backend: Backend) {
+    let app = TestApp::start_as(backend, Part::Receive).await;
+    assert_eq!(app.receive(&deposit(7_000_001, Some("ada"), "0.5", "tx-1")).await, 200);
+    let asked = app.send_json("/api/replays", OPERATOR, &json!({"reason": "just to <see>"})).await;
+    assert_eq!(asked.status, 201, "{}", asked.json);
+    let page = format!("/replays/{}", asked.json["id"].as_str().expect("an id"));
+    let stop = format!("{page}/stop");
+    let mut viewer = Browser::logged_in(&app, VIEWER).await;
+    let list = viewer.get("/replays").await.text;
+    assert!(list.contains(&format!("href=\"{page}\"")) && list.contains("just to &#60;see&#62;"), "{list}");
+    let seen = viewer.get(&page).await.text;
+    assert!(seen.contains("badge-running") && seen.contains("<progress") && !seen.contains(&stop), "{seen}");
+    assert_eq!(fill(&mut viewer, &page, &stop, &[]).await.status, 403);
+    let mut ops = Browser::logged_in(&app, OPERATOR).await;
+    assert!(ops.get(&page).await.text.contains(&stop));
+    goes_to(&fill(&mut ops, &page, &stop, &[]).await, &page);
+    let seen = ops.get(&page).await.text;
+    assert!(seen.contains("badge-stopped") && seen.contains("<dd>ops</dd>") && !seen.contains(&stop), "{seen}");
+    let log = viewer.get("/audit").await.text;
+    for told in ["replay.ask", "replay.stop", "just to &#60;see&#62;"] {
+        assert!(log.contains(told), "{told}: {log}");
+    }
+    let log = viewer.get("/audit?action=replay.stop").await.text;
+    assert!(log.contains("replay.stop") && !log.contains("replay.ask"), "{log}");
+    app.finish().await;
 }

@@ -98,11 +98,17 @@ pub(super) async fn show(id: web::Path<String>, app: web::Data<App>) -> Answer {
 
 /// `POST /api/replays/{id}/stop`: one that has ended stays as it ended.
 pub(super) async fn stop(caller: Caller, id: web::Path<String>, app: web::Data<App>) -> Answer {
-    let number = id.parse().map_err(|_not_a_number| none(&id))?;
-    replays::get(&app.db, number).await?.ok_or_else(|| none(&id))?;
-    replays::stop(&app.db, number, &caller.name, (app.clock)()).await?;
-    log(&app, &caller, "replay.stop", number, String::new()).await?;
+    let number = halt(&app, &caller, &id).await?;
     Ok(HttpResponse::Ok().json(told(&app.db, number).await?.ok_or_else(|| none(&id))?))
+}
+
+/// Stops it between two batches, and writes down who did.
+pub(in crate::http) async fn halt(app: &App, caller: &Caller, id: &str) -> Result<i64, ApiError> {
+    let number = id.parse().map_err(|_not_a_number| none(id))?;
+    replays::get(&app.db, number).await?.ok_or_else(|| none(id))?;
+    replays::stop(&app.db, number, &caller.name, (app.clock)()).await?;
+    log(app, caller, "replay.stop", number, String::new()).await?;
+    Ok(number)
 }
 
 async fn log(app: &App, caller: &Caller, action: &'static str, id: i64, after: String) -> Result<(), ApiError> {
@@ -111,7 +117,7 @@ async fn log(app: &App, caller: &Caller, action: &'static str, id: i64, after: S
     Ok(audit_log::note(&app.db.orm, &caller.actor(), deed).await?)
 }
 
-fn none(id: &str) -> ApiError {
+pub(in crate::http) fn none(id: &str) -> ApiError {
     ApiError::NotFound(format!("replay {id}"))
 }
 

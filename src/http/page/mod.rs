@@ -15,6 +15,7 @@
 //!    the handler takes `Form<T>`. Answer with [`see`], so that reloading does not repeat it.
 
 mod assets;
+mod audit;
 mod callbacks;
 mod customers;
 mod errors;
@@ -27,6 +28,7 @@ mod overview;
 mod payments;
 mod proposals;
 mod rejected;
+mod replays;
 mod resolving;
 pub mod show;
 mod story;
@@ -62,6 +64,10 @@ pub static ROUTES: &[Route] = &[
     Route::get("/proposals", VIEWER, || web::to(proposals::list)),
     Route::post("/proposals/{id}/approve", APPROVER, || web::to(proposals::approve)),
     Route::post("/proposals/{id}/refuse", OPERATOR, || web::to(proposals::refuse)),
+    Route::get("/replays", VIEWER, || web::to(replays::list)),
+    Route::get("/replays/{id}", VIEWER, || web::to(replays::show)),
+    Route::post("/replays/{id}/stop", OPERATOR, || web::to(replays::stop)),
+    Route::get("/audit", VIEWER, || web::to(audit::list)),
     Route::get("/rejected", VIEWER, || web::to(rejected::list)),
     Route::get("/payments", VIEWER, || web::to(payments::list)),
     Route::get("/payments/{id}", VIEWER, || web::to(payments::show)),
@@ -84,7 +90,9 @@ const NAV: &[(&str, &str)] = &[
     ("/held", "Held and discrepancies"),
     ("/proposals", "Proposals"),
     ("/events", "Events"),
+    ("/replays", "Replays"),
     ("/rejected", "Rejected requests"),
+    ("/audit", "Audit log"),
 ];
 
 /// Where a file is that pages load.
