@@ -21,7 +21,7 @@ use crate::support::servers::fresh_database;
 
 const PATIENCE: Duration = Duration::from_secs(40);
 /// In blocks of 512 or 1024 bytes, as the shell has it: less than the thousand pages of `SQLite`'s log.
-const FILE_BLOCKS: &str = "1536";
+const FILE_BLOCKS: &str = "3072";
 const DEPOSITS_MAX: u64 = 3_000;
 const SENDERS: u64 = 8;
 
