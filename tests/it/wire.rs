@@ -7,7 +7,7 @@ use std::path::Path;
 use insta::assert_snapshot;
 use tallyhook::domain::account::Posting;
 use tallyhook::domain::callback::{Callback, Head};
-use tallyhook::domain::customer::{Owner, references};
+use tallyhook::domain::customer::{Owner, ReferenceKind, references};
 use tallyhook::domain::decide::{Credit, Decision, Known, Policy, UnknownCustomer, decide};
 use tallyhook::domain::ids::CustomerId;
 use tallyhook::processor::wire::read;
@@ -35,7 +35,8 @@ pub(crate) fn fixture(name: &str) -> String {
 
 /// Decides as for a new payment whose customer, if the body names one, is known.
 fn decided(callback: &Callback) -> Decision {
-    let is_named = references(&callback.head).next().is_some();
+    // An invoice's own name names a customer only when it was created through us.
+    let is_named = references(&callback.head).any(|(kind, _)| kind != ReferenceKind::Invoice);
     let owner = if is_named { Owner::Known(CustomerId(1)) } else { Owner::Missing };
     let policy = Policy {
         credit: Credit::Gross,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use tallyhook::app::App;
 use tallyhook::domain::amount::Amount;
 use tallyhook::domain::customer::ReferenceKind;
@@ -39,7 +40,7 @@ async fn request(app: &TestApp, foreign_id: &str, amount: &str) -> Outgoing {
         address: "115Mn1jCjBh1CNqug7yAB21Hq2rw8PfmTA".to_owned(),
         tag: None,
         api: Api::Gateway,
-        request_sha256: "0".repeat(64),
+        request_sha256: const_hex::encode(Sha256::digest(withdrawal(foreign_id, "user-1", amount))),
         request: withdrawal(foreign_id, "user-1", amount).into_bytes(),
     });
     let placed = app_of(app).booker.order(MAIN, order).await.expect("it is set aside");
