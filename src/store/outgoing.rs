@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
+use super::booking::own::ELSEWHERE;
 use super::callbacks::customer_names;
 use super::{Db, StoreError, merchants};
 use crate::domain::amount::Amount;
@@ -185,7 +186,10 @@ async fn described(db: &Db, rows: Vec<withdrawal::Model>) -> Result<Vec<Withdraw
             merchant: merchants.0.get(&row.merchant_id).cloned().unwrap_or_else(|| row.merchant_id.to_string()),
             customer: row.customer_id.and_then(|id| names.get(&id).map(|name| (id, name.clone()))),
             amount: Amount::parse(&row.amount).map_err(|error| nonsense(&error.to_string()))?,
-            api: Api::from_code(row.api).ok_or_else(|| nonsense("no door"))?.word(),
+            api: match row.api {
+                ELSEWHERE => "elsewhere",
+                code => Api::from_code(code).ok_or_else(|| nonsense("no door"))?.word(),
+            },
             state: word(&WITHDRAWAL_STATES, row.state).ok_or_else(|| nonsense("no state"))?,
             foreign_id: row.foreign_id,
             currency: row.currency,

@@ -105,6 +105,8 @@ async fn a_withdrawal_made_elsewhere_takes_its_name(backend: Backend) {
     assert_eq!(app.receive(&made).await, 200);
     assert_eq!(declined(order(&app, withdrawal("w-1", Some("ada"), "0.1")).await), Reason::ForeignIdTaken);
     assert!(app.ledger().await.starts_with("available  ada              BTC    0.4\n"));
+    let listed = app.rows("/api/withdrawals").await;
+    assert_eq!((&listed[0]["api"], &listed[0]["foreign_id"]), (&"elsewhere".into(), &"w-1".into()));
     app.finish().await;
 }
 
