@@ -8,23 +8,6 @@ use tallyhook::domain::reason::Reason;
 use crate::orders::{btc, declined, deposit, judge, order, outgoing, user, with_ada, withdrawal};
 use crate::support::{Backend, TestApp};
 
-macro_rules! stories {
-    ($($name:ident),* $(,)?) => {
-        mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(crate::support::Backend::Postgres).await;
-            })*
-        }
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(crate::support::Backend::Sqlite).await;
-            })*
-        }
-    };
-}
-
 stories!(
     a_hold_is_dismissed_before_it_is_corrected,
     only_suspense_of_the_named_payment_is_assigned,

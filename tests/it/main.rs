@@ -4,6 +4,9 @@
 #![expect(clippy::indexing_slicing, reason = "a test may panic, and reads JSON by its keys")]
 #![expect(clippy::disallowed_methods, reason = "a test asks the clock and the environment itself")]
 
+#[macro_use]
+mod support;
+
 mod access;
 mod admin;
 mod audit;
@@ -54,7 +57,6 @@ mod signature;
 mod smoke;
 mod statements;
 mod stories;
-mod support;
 mod tidy;
 mod wire;
 mod withdrawals;

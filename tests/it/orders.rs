@@ -16,23 +16,6 @@ pub(crate) const MAIN: MerchantId = MerchantId(1);
 /// Of `{}`.
 const REQUEST_SHA256: &str = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 
-macro_rules! stories {
-    ($($name:ident),* $(,)?) => {
-        mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(crate::support::Backend::Postgres).await;
-            })*
-        }
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(crate::support::Backend::Sqlite).await;
-            })*
-        }
-    };
-}
-
 stories!(
     a_withdrawal_is_set_aside_and_settled,
     a_cancelled_withdrawal_comes_back,

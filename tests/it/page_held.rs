@@ -8,23 +8,6 @@ use crate::page::{Browser, Seen};
 use crate::resolution::{AFTER, BEFORE, SECOND, deposit, with_suspense};
 use crate::support::{APPROVER, Backend, OPERATOR, TestApp, VIEWER};
 
-macro_rules! stories {
-    ($($name:ident),* $(,)?) => {
-        mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(crate::support::Backend::Postgres).await;
-            })*
-        }
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(crate::support::Backend::Sqlite).await;
-            })*
-        }
-    };
-}
-
 stories!(
     two_people_assign_suspense_with_forms,
     whoever_asked_is_refused_and_told_so,

@@ -6,23 +6,6 @@ use serde_json::{Value, json};
 
 use crate::support::{APPROVER, Backend, OPERATOR, TestApp, VIEWER, launch};
 
-macro_rules! stories {
-    ($($name:ident),* $(,)?) => {
-        mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(crate::support::Backend::Postgres).await;
-            })*
-        }
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(crate::support::Backend::Sqlite).await;
-            })*
-        }
-    };
-}
-
 stories!(
     suspense_is_assigned_by_two_people,
     nobody_approves_what_they_asked_for,

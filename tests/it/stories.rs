@@ -6,24 +6,6 @@ use serde_json::json;
 
 use crate::support::{Backend, OPERATOR, TestApp, told};
 
-/// Each story runs on both databases.
-macro_rules! stories {
-    ($($name:ident),* $(,)?) => {
-        mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(crate::support::Backend::Postgres).await;
-            })*
-        }
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(crate::support::Backend::Sqlite).await;
-            })*
-        }
-    };
-}
-
 stories!(
     a_confirmed_deposit_is_booked_once_however_often_it_is_sent,
     a_confirmation_may_overtake_its_announcement,

@@ -10,14 +10,13 @@ use crate::domain::ids::{CustomerId, MerchantId, PaymentId};
 use crate::domain::journal::Effect;
 use crate::domain::obey::{Own, Suspended};
 use crate::domain::payment::Family;
+use crate::store::withdrawals::State;
 
 /// The states of a withdrawal, as the database stores them. Only the booker moves one to the last two.
-pub const REQUESTED: i16 = 1;
-pub const SENT: i16 = 2;
-pub const UNKNOWN: i16 = 3;
-pub const PENDING: i16 = 4;
-pub const SETTLED: i16 = 5;
-pub const FAILED: i16 = 6;
+pub const REQUESTED: i16 = State::Requested.code();
+pub const PENDING: i16 = State::Pending.code();
+pub const SETTLED: i16 = State::Settled.code();
+pub const FAILED: i16 = State::Failed.code();
 
 /// What a batch's orders and withdrawals are about.
 #[derive(Debug, Clone, Default)]

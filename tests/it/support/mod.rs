@@ -1,5 +1,23 @@
 //! A Tallyhook in this process, on a fresh database, entered through HTTP only.
 
+/// Each story runs on both databases.
+macro_rules! stories {
+    ($($name:ident),* $(,)?) => {
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(crate::support::Backend::Postgres).await;
+            })*
+        }
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(crate::support::Backend::Sqlite).await;
+            })*
+        }
+    };
+}
+
 pub(crate) mod books;
 pub(crate) mod browser;
 pub(crate) mod deposits;
