@@ -15,7 +15,9 @@ pub(super) fn withdrawal(terms: &Terms, known: &Known<'_>) -> Result<NewEntry, R
         Some(sent) => sent.clone(),
         None => {
             let is_plain = !terms.converts && terms.received.is_none();
-            let asked = known.own.map(|own| Money { currency: own.currency.clone(), amount: own.amount });
+            // Without a hold the request may name what is received, which is not what it costs.
+            let own = known.own.filter(|own| own.customer.is_some());
+            let asked = own.map(|own| Money { currency: own.currency.clone(), amount: own.amount });
             sole_part(terms).filter(|_| is_plain).or(asked).ok_or(Reason::AmountUnclear)?
         }
     };

@@ -1,5 +1,6 @@
 //! How what is held, in suspense or set aside comes to an end, and what must never happen on the way. On both databases.
 
+use serde_json::json;
 use tallyhook::booker::Judgement;
 use tallyhook::domain::account::AccountKind;
 use tallyhook::domain::order::{Correction, Order, Told};
@@ -15,6 +16,7 @@ stories!(
     what_a_refund_gave_back_never_goes_out_quietly,
     two_reasons_are_waived_one_after_the_other,
     a_withdrawal_that_its_callback_cannot_end_is_concluded,
+    a_body_without_what_was_sent_costs_what_was_set_aside,
 );
 
 fn correct(discrepancy: Option<i64>, debit: AccountKind, credit: AccountKind, amount: &str) -> Order {
@@ -137,6 +139,24 @@ async fn a_withdrawal_that_its_callback_cannot_end_is_concluded(backend: Backend
     assert_eq!(declined(order(&app, conclude("w-9", true)).await), Reason::NotFound);
     assert_eq!(app.receive(&outgoing(8_000_001, "w-1", "0.2", "confirmed")).await, 200);
     assert!(app.callbacks().await.contains("withdrawal confirmed held contradicts_final x1"));
+    assert_eq!(app.ledger().await, "available  ada              BTC    0.3\nprocessor  -                BTC    0.3");
+    app.finish().await;
+}
+
+async fn a_body_without_what_was_sent_costs_what_was_set_aside(backend: Backend) {
+    let app = with_ada(backend).await;
+    order(&app, withdrawal("w-1", Some("ada"), "0.2")).await.expect("it is booked");
+    order(&app, withdrawal("w-2", None, "0.3")).await.expect("nothing is set aside");
+    let converted = |id: u32, foreign_id: &str| {
+        json!({"id": id, "foreign_id": foreign_id, "end_user_reference": "ada", "type": "withdrawal_exchange",
+            "currency_received": {"currency": "EUR", "amount": "9"}, "transactions": [], "fees": [], "error": "",
+            "status": "confirmed"})
+        .to_string()
+    };
+    assert_eq!(app.receive(&converted(8_000_001, "w-1")).await, 200);
+    assert_eq!(app.receive(&converted(8_000_002, "w-2")).await, 200);
+    // Nothing was set aside for the second: what it names may be what was received.
+    assert!(app.callbacks().await.contains("withdrawal_exchange confirmed held amount_unclear x1"));
     assert_eq!(app.ledger().await, "available  ada              BTC    0.3\nprocessor  -                BTC    0.3");
     app.finish().await;
 }
