@@ -14,11 +14,14 @@ use crate::domain::amount::Amount;
 use crate::domain::customer::ReferenceKind;
 use crate::domain::ids::CallbackId;
 use crate::domain::order::{Correction, Order, Reference, Told};
+use crate::domain::reason::Reason;
 use crate::store::audit_log::{self, Actor, Deed};
 use crate::store::booking::State as CallbackState;
 use crate::store::discrepancies::{self, Listed, NoteKind};
 use crate::store::proposals::{self, Asked, Proposal, State};
 use crate::store::{Db, StoreError, callbacks};
+
+const NOT_DISMISSED: &str = "it is booked meanwhile, or its body is pruned";
 
 /// What is to be done about a discrepancy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,17 +206,24 @@ impl Resolver<'_> {
             Action::BookAnyway => return self.book_anyway(&listed).await,
             Action::Ignore | Action::Link { .. } => return Ok((State::Declined, "nothing to carry out".to_owned())),
             Action::Assign { customer } => self.assignment(&listed, &customer, proposal).await?,
-            Action::Correct { debit, credit, customer, currency, amount } => Order::Correct(Correction {
-                key: format!("proposal/{}", proposal.id),
-                debit,
-                credit,
-                customer: customer.as_ref().map(Named::reference),
-                currency,
-                amount: parse(&amount)?,
-                discrepancy: listed.is_suspense.then_some(proposal.discrepancy),
-                note: proposal.note.clone(),
-                by: people(proposal),
-            }),
+            Action::Correct { debit, credit, customer, currency, amount } => {
+                // A hold books nothing any more before it is corrected by hand, or a replay could move the same money too.
+                let is_hold = is_hold(&listed);
+                if is_hold && !self.is_dismissed(&listed).await? {
+                    return Ok((State::Declined, NOT_DISMISSED.to_owned()));
+                }
+                Order::Correct(Correction {
+                    key: format!("proposal/{}", proposal.id),
+                    debit,
+                    credit,
+                    customer: customer.as_ref().map(Named::reference),
+                    currency,
+                    amount: parse(&amount)?,
+                    discrepancy: (!is_hold).then_some(proposal.discrepancy),
+                    note: proposal.note.clone(),
+                    by: people(proposal),
+                })
+            }
         };
         match self.booker.order(proposal.merchant, order).await {
             Ok(placed) => Ok((State::Done, format!("booked as {}", placed.id))),
@@ -249,7 +259,7 @@ impl Resolver<'_> {
         Ok(match diff.changes.first() {
             Some(change) if change.state == CallbackState::Booked => (State::Done, "booked".to_owned()),
             Some(change) => {
-                let why = change.reason.map_or(change.state.word(), crate::domain::reason::Reason::word);
+                let why = change.reason.map_or(change.state.word(), Reason::word);
                 (State::Declined, why.to_owned())
             }
             None => (State::Declined, "its body is pruned".to_owned()),
@@ -274,6 +284,13 @@ impl Resolver<'_> {
         Ok(moves)
     }
 
+    /// Dismisses a held callback; one that was dismissed before stays so.
+    async fn is_dismissed(&self, listed: &Listed) -> Result<bool, ResolveError> {
+        let ids: [CallbackId; 1] = [listed.discrepancy.callback];
+        let diff = judge(self.db, self.booker, &ids, Some(Judgement::Dismiss), false).await?;
+        Ok(diff.changes.first().is_some_and(|change| change.state == CallbackState::Ignored))
+    }
+
     /// What books nothing needs nobody else.
     async fn dismiss(&self, listed: &Listed, action: &Action, note: &str, actor: &Actor) -> Result<(), ResolveError> {
         if listed.is_suspense {
@@ -289,10 +306,8 @@ impl Resolver<'_> {
             }
             discrepancies::say(self.db, id, NoteKind::Link, &name, at).await?;
         }
-        let ids: [CallbackId; 1] = [discrepancy.callback];
-        let diff = judge(self.db, self.booker, &ids, Some(Judgement::Dismiss), false).await?;
-        if !diff.changes.first().is_some_and(|change| change.state == CallbackState::Ignored) {
-            return Err(conflict("not_open", "it is booked meanwhile, or its body is pruned".to_owned()));
+        if !self.is_dismissed(listed).await? {
+            return Err(conflict("not_open", NOT_DISMISSED.to_owned()));
         }
         let deed = Deed {
             action: "discrepancy.resolve",
@@ -303,6 +318,11 @@ impl Resolver<'_> {
         };
         Ok(audit_log::note(&self.db.orm, actor, deed).await?)
     }
+}
+
+/// Neither money in suspense nor a difference of balances: a callback that waits.
+fn is_hold(listed: &Listed) -> bool {
+    !listed.is_suspense && !matches!(listed.discrepancy.reason, Reason::BalanceSurplus | Reason::BalanceDeficit)
 }
 
 fn suspended(listed: &Listed, action: &Action) -> Result<BTreeMap<String, Amount>, ResolveError> {

@@ -14,6 +14,7 @@ stories!(
     an_approval_that_was_interrupted_is_carried_out_once,
     a_refused_proposal_moves_nothing_and_makes_room,
     a_duplicate_is_booked_anyway_or_ignored_or_linked,
+    a_hold_that_is_corrected_can_never_be_booked_as_well,
     what_makes_no_sense_is_refused,
     discrepancies_are_found_owned_and_talked_about,
     the_audit_log_cannot_be_changed,
@@ -217,6 +218,29 @@ async fn a_duplicate_is_booked_anyway_or_ignored_or_linked(backend: Backend) {
         assert_eq!(linked, body["action"] == "link", "{detail}");
         app.finish().await;
     }
+}
+
+async fn a_hold_that_is_corrected_can_never_be_booked_as_well(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    assert_eq!(app.receive(&deposit(7_000_001, Some("ada"), "0.5", "tx-1")).await, 200);
+    assert_eq!(app.receive(&deposit(7_000_002, Some("ada"), "0.5", "tx-1")).await, 200);
+    let id = only_discrepancy(&app).await;
+    let customer = json!({"end_user_reference": "ada"});
+    let body = json!({"action": "correct", "debit": "processor", "credit": "available", "customer": customer,
+        "currency": "BTC", "amount": "0.5", "note": "two payments indeed"});
+    let (status, proposal) = post(&app, &format!("/api/discrepancies/{id}/resolve"), OPERATOR, body).await;
+    assert_eq!(status, 202, "{proposal}");
+    assert_eq!(approve(&app, &proposal, APPROVER).await.1["state"], "done");
+    let two = "available  ada              BTC    1\nprocessor  -                BTC    1";
+    assert_eq!(app.ledger().await, two);
+    assert_eq!(app.rows("/api/discrepancies").await.len(), 0, "nothing is open");
+    let again = json!({"action": "book_anyway", "note": "once more"});
+    assert_eq!(post(&app, &format!("/api/discrepancies/{id}/resolve"), OPERATOR, again).await.0, 409);
+    let held = app.rows("/api/callbacks?state=held").await;
+    assert_eq!(held.len(), 0, "what was corrected by hand waits for no replay");
+    assert_eq!(approve(&app, &proposal, APPROVER).await.1["state"], "done");
+    assert_eq!(app.ledger().await, two);
+    app.finish().await;
 }
 
 async fn what_makes_no_sense_is_refused(backend: Backend) {
