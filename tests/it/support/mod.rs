@@ -229,10 +229,10 @@ pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().expect("a client")
 }
 
-/// A folder of its own, removed with the instance.
+/// A folder of its own, removed with the instance; what a failed test leaves goes with the run's servers.
 pub(crate) fn fresh_folder() -> std::path::PathBuf {
     let name: u64 = rand::random();
-    let folder = std::env::temp_dir().join(format!("tallyhook-test-{name:016x}"));
+    let folder = servers::shared_folder().join(format!("{name:016x}"));
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     folder
 }

@@ -15,7 +15,7 @@ use super::{OPERATOR, SECRET, client, fresh_folder};
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tallyhook");
 pub(crate) const KEY: &str = "key-main";
 /// Generous: the machine may be busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(20);
 /// Characters of a log that a failed test shows.
 const LOG_SHOWN: usize = 4_000;
@@ -221,14 +221,24 @@ impl Server {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait().expect("the child can be asked") {
-                panic!("the process ended ({status}) instead of becoming ready:\n{}", self.log());
+                panic!("{}\nThe process ended ({status}) instead of becoming ready.", self.log());
             }
             if self.deployment.public("/readyz").await.is_some_and(|(status, _)| status == 200) {
                 return;
             }
             tokio::time::sleep(PAUSE).await;
         }
-        panic!("not ready within {PATIENCE:?}:\n{}", self.log());
+        panic!("{}\nNot ready within {PATIENCE:?}. Its threads:\n{}", self.log(), self.threads());
+    }
+
+    /// What each of its threads waits for, as the kernel knows it.
+    fn threads(&self) -> String {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default().trim().replace('\n', " < ");
+        tasks
+            .map(|task| ["comm", "wchan", "syscall", "stack"].map(|name| read(task.path().join(name))).join(" | "))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     /// As the kernel ends a process: no time for anything.

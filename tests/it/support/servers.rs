@@ -123,7 +123,8 @@ fn variable(name: &str, server: &str) -> String {
     })
 }
 
-fn shared_folder() -> PathBuf {
+/// Of this run's servers, removed when it ends.
+pub(crate) fn shared_folder() -> PathBuf {
     PathBuf::from(variable("TALLYHOOK_TEST_RABBIT_HOME", "RabbitMQ"))
 }
 
