@@ -77,7 +77,7 @@ impl App {
             let _: () = desk.await;
             Ok(())
         });
-        let (signatures, writing) = signatures(db.clone());
+        let (signatures, writing) = signatures(db.hasty().await?);
         tasks.spawn("gateway's signatures", async {
             let _: () = writing.await;
             Ok(())

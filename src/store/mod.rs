@@ -37,6 +37,7 @@ pub mod withdrawals;
 use std::time::Duration;
 
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
+use sqlx::sqlite::SqliteSynchronous;
 
 /// What went wrong between us and the database.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +95,13 @@ pub enum Kind {
     Sqlite,
 }
 
+/// What a commit waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Commit {
+    OnDisk,
+    Soon,
+}
+
 /// The database: a lazily filled pool for reading and small writes. The booker has a connection of its own.
 #[derive(Clone)]
 pub struct Db {
@@ -106,6 +114,16 @@ pub struct Db {
 impl Db {
     /// Makes the pool without opening a connection: the first question does.
     pub async fn lazy(url: &str, max_connections: u32) -> Result<Self, StoreError> {
+        Self::open(url, max_connections, Commit::OnDisk).await
+    }
+
+    /// The same database by one connection whose commits do not wait for the disk: for what may be forgotten when the
+    /// machine loses power, and must survive the end of any process.
+    pub async fn hasty(&self) -> Result<Self, StoreError> {
+        Self::open(&self.url, 1, Commit::Soon).await
+    }
+
+    async fn open(url: &str, max_connections: u32, commit: Commit) -> Result<Self, StoreError> {
         let kind = if url.starts_with("sqlite:") { Kind::Sqlite } else { Kind::Postgres };
         let mut options = ConnectOptions::new(url);
         options
@@ -113,15 +131,22 @@ impl Db {
             .min_connections(0)
             .max_connections(max_connections)
             .acquire_timeout(Duration::from_secs(3))
+            // Asking each time whether a connection still lives would double the questions.
+            .test_before_acquire_if_idle_for(Duration::from_secs(1))
             .idle_timeout(Duration::from_mins(5))
             .max_lifetime(Duration::from_mins(30))
             .sqlx_logging(false);
         if kind == Kind::Postgres {
-            options.map_sqlx_postgres_opts(|options| {
-                options.application_name("tallyhook").options([("statement_timeout", "30s"), ("jit", "off")])
+            options.map_sqlx_postgres_opts(move |options| {
+                let options = options.application_name("tallyhook");
+                let options = options.options([("statement_timeout", "30s"), ("jit", "off")]);
+                if commit == Commit::Soon { options.options([("synchronous_commit", "off")]) } else { options }
             });
         } else {
-            options.map_sqlx_sqlite_opts(booking::sqlite::durable);
+            options.map_sqlx_sqlite_opts(move |options| {
+                let options = booking::sqlite::durable(options);
+                if commit == Commit::Soon { options.synchronous(SqliteSynchronous::Normal) } else { options }
+            });
         }
         let orm = Database::connect(options).await?;
         Ok(Self { orm, kind, url: url.into() })
