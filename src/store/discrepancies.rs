@@ -33,8 +33,19 @@ pub struct Listed {
     pub customer: Option<String>,
     /// What stands in suspense; nothing of a callback that is held.
     pub money: Option<(String, Amount)>,
-    /// Money in suspense; otherwise a callback that is held.
+    /// Money in suspense; otherwise a callback that is held, or what reconciliation found.
     pub is_suspense: bool,
+    pub is_found: bool,
+}
+
+impl Listed {
+    pub const fn kind(&self) -> &'static str {
+        match (self.is_suspense, self.is_found) {
+            (true, _) => "suspense",
+            (false, true) => "found",
+            (false, false) => "held",
+        }
+    }
 }
 
 /// Which discrepancies are meant. Nothing set means all of them.
@@ -135,7 +146,8 @@ async fn described(db: &Db, rows: Vec<Model>) -> Result<Vec<Listed>, StoreError>
         let customer = customer.cloned();
         let owner = owners.iter().find(|owner| owner.discrepancy == row.position).map(|owner| owner.owner.clone());
         let entry = entries.iter().find(|entry| entry.position == row.position);
-        let is_suspense = entry.is_some_and(|entry| entry.effect == Effect::Suspended.code());
+        let is = |effect: Effect| entry.is_some_and(|entry| entry.effect == effect.code());
+        let (is_suspense, is_found) = (is(Effect::Suspended), is(Effect::Reported));
         let money = entry.and_then(|entry| Some((entry.currency.clone()?, entry.amount.clone()?)));
         let nonsense = |error| StoreError::Corrupt(format!("journal entry {}: {error}", row.position));
         let money =
@@ -143,7 +155,7 @@ async fn described(db: &Db, rows: Vec<Model>) -> Result<Vec<Listed>, StoreError>
         let money = money.transpose()?;
         let merchant = MerchantId(row.merchant_id);
         let discrepancy = opened(row, name, callback.and_then(|callback| callback.payment_id.clone()))?;
-        Ok(Listed { discrepancy, merchant, owner, customer, money, is_suspense })
+        Ok(Listed { discrepancy, merchant, owner, customer, money, is_suspense, is_found })
     };
     rows.into_iter().map(listed).collect()
 }

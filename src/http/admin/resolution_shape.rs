@@ -29,7 +29,7 @@ pub fn discrepancy(listed: &Listed) -> Row {
     let mut line = shape::discrepancy(&listed.discrepancy);
     let (currency, amount) = listed.money.clone().unzip();
     line.extend(row([
-        ("kind", if listed.is_suspense { "suspense" } else { "held" }.into()),
+        ("kind", listed.kind().into()),
         ("currency", currency.into()),
         ("amount", amount.map(|amount| amount.to_string()).into()),
         ("owner", listed.owner.as_deref().into()),

@@ -113,10 +113,11 @@ impl Asked {
 
 fn line(listed: Listed, bodies: &[StoredBody], now_us: i64) -> Line {
     let amount = amount(&listed, bodies);
-    let Listed { discrepancy, owner, customer, is_suspense, .. } = listed;
+    let kind = Badge(listed.kind());
+    let Listed { discrepancy, owner, customer, .. } = listed;
     Line {
         id: discrepancy.id,
-        kind: kind(is_suspense),
+        kind,
         state: state(discrepancy.resolved_us),
         reason: words(discrepancy.reason.word()),
         why: why::sentence(discrepancy.reason),
@@ -143,10 +144,6 @@ fn amount(listed: &Listed, bodies: &[StoredBody]) -> Option<String> {
 fn claims(body: &[u8]) -> (Option<String>, Option<String>) {
     let told = |money: Option<Money>| money.map(|money| format!("{} {}", money.amount, money.currency));
     wire::read(body).terms.map_or((None, None), |terms| (told(terms.sent), told(terms.received)))
-}
-
-const fn kind(is_suspense: bool) -> Badge {
-    Badge(if is_suspense { "suspense" } else { "held" })
 }
 
 const fn state(resolved_us: Option<i64>) -> Badge {
@@ -197,6 +194,8 @@ struct Forms {
     may_act: bool,
     may_comment: bool,
     is_suspense: bool,
+    /// Nothing that came, but what reconciliation found.
+    is_found: bool,
     is_waivable: bool,
     /// A proposal is open, and there can only be one.
     is_proposed: bool,
@@ -261,14 +260,15 @@ async fn page(app: &App, caller: &Caller, id: i64, said: Option<Said>) -> Answer
     let notes = discrepancies::notes(&app.db, id).await?;
     let is_proposed = about.iter().any(|one| matches!(one.state, State::Waiting | State::Approved));
     let forms = forms(&listed, caller, is_proposed);
-    let Listed { discrepancy, owner, customer, money, is_suspense, .. } = listed;
+    let kind = Badge(listed.kind());
+    let Listed { discrepancy, owner, customer, money, .. } = listed;
     let until_us = discrepancy.resolved_us.unwrap_or((app.clock)());
     Ok(html(&One {
         frame: Frame::new(app, caller, "/held", &format!("Discrepancy {id}")),
         me: caller.name.clone(),
         said,
         id,
-        kind: kind(is_suspense),
+        kind,
         state: state(discrepancy.resolved_us),
         reason: words(discrepancy.reason.word()),
         why: why::sentence(discrepancy.reason),
@@ -295,6 +295,7 @@ fn forms(listed: &Listed, caller: &Caller, is_proposed: bool) -> Forms {
         may_act: may_comment && listed.discrepancy.resolved_us.is_none(),
         may_comment,
         is_suspense: listed.is_suspense,
+        is_found: listed.is_found,
         is_waivable: listed.discrepancy.reason.can_be_waived(),
         is_proposed,
         currency: currency.unwrap_or_default(),
