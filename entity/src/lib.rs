@@ -15,6 +15,7 @@ pub mod deposit_request;
 pub mod discrepancy;
 pub mod discrepancy_note;
 pub mod discrepancy_owner;
+pub mod event_redelivery;
 pub mod failure;
 pub mod gateway_allocation;
 pub mod gateway_invoice;

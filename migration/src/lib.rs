@@ -21,6 +21,8 @@ mod m20261121_000032_invoices;
 mod m20261121_000040_outbound;
 mod m20261121_000050_reconciliations;
 mod m20261121_000051_address_index;
+mod m20261121_000080_event_redeliveries;
+mod m20261121_000081_answers;
 
 pub struct Migrator;
 
@@ -43,6 +45,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000032_invoices::Migration),
             Box::new(m20261121_000040_outbound::Migration),
             Box::new(m20261121_000051_address_index::Migration),
+            Box::new(m20261121_000080_event_redeliveries::Migration),
+            Box::new(m20261121_000081_answers::Migration),
         ]
     }
 }

@@ -1,16 +1,21 @@
-//! `events list|tail`: the events as the queue has them, straight from the database, in journal order.
+//! `events list|tail|redeliver`: the events as the queue has them, straight from the database, in journal order; and
+//! having some of them published again, by whichever instance publishes.
 
 use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::output::{Listing, Output, Usage, print};
+use super::books::show;
+use super::output::{Listing, Output, Usage, print, tell};
+use super::{refused, somebody};
 use crate::app::{database, now_us};
 use crate::config::{Settings, Sources};
 use crate::domain::event::{Event, rfc3339};
-use crate::http::admin::query;
 use crate::http::admin::shape::Row;
+use crate::http::admin::{query, redeliver};
+use crate::http::error::ApiError;
+use crate::store::redelivery::{self, Asked};
 use crate::store::{Db, events, merchants, timeline};
 
 const COLUMNS: &[&str] = &["sequence", "time", "type", "subject", "currency", "amount", "balance_after", "id"];
@@ -40,6 +45,21 @@ pub enum Command {
         #[arg(long, value_name = "SEQUENCE")]
         after: Option<i64>,
     },
+    /// Has events published to RabbitMQ again, with the same ids and bytes; says how many, and does it only with --yes
+    Redeliver {
+        /// The first, by its sequence
+        from: i64,
+        /// The last; without it, only one
+        to: Option<i64>,
+        /// Why; it is kept
+        #[arg(long, value_name = "TEXT", default_value = "asked for on the command line")]
+        reason: String,
+        /// Does it
+        #[arg(long)]
+        yes: bool,
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
 }
 
 pub async fn run(command: Command, sources: &Sources) -> anyhow::Result<u8> {
@@ -48,7 +68,34 @@ pub async fn run(command: Command, sources: &Sources) -> anyhow::Result<u8> {
     match command {
         Command::List { after, since, limit, output } => list(&db, after, since, limit, output).await,
         Command::Tail { after } => tail(&db, after).await,
+        Command::Redeliver { from, to, reason, yes, output } => {
+            let reason = query::text("reason", reason).map_err(Usage)?;
+            let has_broker = !settings.broker.urls.is_empty();
+            match again(&db, has_broker, (from, to), reason, yes).await {
+                Ok(row) => show(Some(row), "", output),
+                Err(error) => refused(error),
+            }
+        }
     }
+}
+
+async fn again(
+    db: &Db,
+    has_broker: bool,
+    (from, to): (i64, Option<i64>),
+    reason: String,
+    is_sure: bool,
+) -> Result<Row, ApiError> {
+    let (from, to) = (from.to_string(), to.map(|to| to.to_string()));
+    let stretch = redeliver::stretch(db, has_broker, (&from, to.as_deref())).await?;
+    if !is_sure {
+        tell(&format!("{} events would be published again. Nothing was done: add --yes to do it.", stretch.events()));
+        return Ok(redeliver::plan(stretch));
+    }
+    let asked = Asked { first: stretch.first, last: stretch.last, reason, at_us: now_us() };
+    let asked = redelivery::ask(db, &asked, &somebody()).await?;
+    tell("Whichever instance publishes does it, between new events.");
+    Ok(redeliver::line(&asked))
 }
 
 async fn list(db: &Db, after: Option<i64>, since: Option<String>, limit: u64, output: Output) -> anyhow::Result<u8> {

@@ -28,6 +28,8 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Faults, Sources, pair};
+use crate::http::error::ApiError;
+use crate::store::audit_log::Actor;
 
 /// Every AlphaPo callback, credited exactly once.
 #[derive(Parser)]
@@ -152,4 +154,28 @@ async fn dispatch(command: Command, sources: Sources) -> anyhow::Result<u8> {
         }
         Command::Completions(args) => completions::run(&args, Cli::command()),
     }
+}
+
+/// Whoever has a shell here has the database: the audit log can only say that much.
+fn somebody() -> Actor {
+    let request_id = uuid::Uuid::from_u128(rand::random()).to_string();
+    Actor { name: "command line".to_owned(), role: "command", request_id }
+}
+
+/// What the admin API would refuse, in its words, as an exit code.
+fn refused(error: ApiError) -> anyhow::Result<u8> {
+    let code = match &error {
+        ApiError::Invalid(_) => 2,
+        ApiError::NotFound(_) => 3,
+        ApiError::Unfit(_) | ApiError::SelfApproval | ApiError::Conflict { .. } | ApiError::Declined(_) => 4,
+        ApiError::Unauthorized { .. }
+        | ApiError::Forbidden { .. }
+        | ApiError::Forged
+        | ApiError::MethodNotAllowed { .. }
+        | ApiError::TooLarge
+        | ApiError::Refused(_)
+        | ApiError::Store(_) => return Err(error.into()),
+    };
+    output::tell(&format!("tallyhook: {error}"));
+    Ok(code)
 }

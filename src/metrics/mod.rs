@@ -80,6 +80,7 @@ pub struct Metrics {
     pub outbox_pending: Gauge,
     pub outbox_oldest_ms: Gauge,
     pub events_published: Counter,
+    pub events_redelivered: Counter,
     pub events_returned: Counter,
     pub broker_nacks: Counter,
     pub broker_connected: Gauge,
@@ -210,6 +211,7 @@ impl Default for Metrics {
             outbox_pending: Gauge::default(),
             outbox_oldest_ms: Gauge::default(),
             events_published: Counter::default(),
+            events_redelivered: Counter::default(),
             events_returned: Counter::default(),
             broker_nacks: Counter::default(),
             broker_connected: Gauge::default(),
@@ -272,6 +274,8 @@ impl Metrics {
         page.family("outbox_oldest_seconds", "gauge", "Age of the oldest pending event.");
         page.sample("outbox_oldest_seconds", "", &oldest);
         page.counter("events_published_total", "Events confirmed by the broker.", &self.events_published);
+        let again = "Events published again because somebody asked for it.";
+        page.counter("events_redelivered_total", again, &self.events_redelivered);
         page.counter("events_returned_total", "Mandatory events that no queue took.", &self.events_returned);
         page.counter("broker_nacks_total", "Events that the broker refused.", &self.broker_nacks);
         page.gauge("broker_connected", "1 while connected.", &self.broker_connected);

@@ -23,6 +23,7 @@ pub mod proof;
 mod proof_pool;
 pub mod proposals;
 pub mod reconcile;
+pub mod redelivery;
 pub mod replays;
 pub mod requests;
 pub mod schema;

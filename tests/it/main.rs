@@ -40,6 +40,7 @@ mod pika;
 mod printing;
 mod properties;
 mod reconcile;
+mod redeliver;
 mod replays;
 mod replicas;
 mod resolution;

@@ -11,6 +11,7 @@ mod operations;
 mod outbound;
 pub mod outgoing;
 pub mod query;
+pub mod redeliver;
 pub mod replays;
 pub mod resolution;
 pub mod resolution_shape;
@@ -26,6 +27,8 @@ use super::error::ApiError;
 pub static ROUTES: &[Route] = &[
     Route::get("/api/events", CONSUMER, || web::to(events::list)),
     Route::get("/api/events/stream", CONSUMER, || web::to(events::stream)),
+    Route::get("/api/events/redeliveries", VIEWER, || web::to(redeliver::list)),
+    Route::post("/api/events/redeliver", OPERATOR, || web::to(redeliver::ask)),
     Route::get("/api/callbacks", VIEWER, || web::to(callbacks::list)),
     Route::post("/api/callbacks/replay", OPERATOR, || web::to(callbacks::replay_filtered)),
     Route::get("/api/callbacks/{id}", VIEWER, || web::to(callbacks::show)),

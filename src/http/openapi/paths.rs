@@ -72,6 +72,18 @@ pub(super) const DOCS: &[Doc] = &[
         &[(200, "stream")],
     ),
     get(
+        "/api/events/redeliveries",
+        "What was asked to be published again, newest first",
+        &["after", "limit"],
+        &[(200, "{Redelivery}")],
+    ),
+    post(
+        "/api/events/redeliver",
+        "Publishes events again, with the same ids and bytes; a dry run unless told otherwise",
+        "Redeliver",
+        &[(200, "RedeliveryPlan"), (202, "Redelivery"), (409, "Problem"), (422, "Problem")],
+    ),
+    get(
         "/api/callbacks",
         "Callbacks, newest first",
         &["merchant", "state@callback", "type", "status", "foreign_id", "q", "since", "until", "after", "limit"],
@@ -224,7 +236,7 @@ impl Doc {
     }
 
     pub(super) fn is_body_required(&self) -> bool {
-        matches!(self.body, "NewReplay" | "Resolution" | "Comment")
+        matches!(self.body, "NewReplay" | "Resolution" | "Comment" | "Redeliver")
     }
 
     /// The problems that every route of its kind may answer.

@@ -56,6 +56,7 @@ pub static ROUTES: &[Route] = &[
     Route::get("/callbacks/{id}/body", VIEWER, || web::to(callbacks::body)),
     Route::post("/callbacks/{id}/replay", OPERATOR, || web::to(callbacks::decide)),
     Route::get("/events", VIEWER, || web::to(outbox::list)),
+    Route::post("/events/redeliver", OPERATOR, || web::to(outbox::redeliver)),
     Route::get("/held", VIEWER, || web::to(held::list)),
     Route::get("/held/{id}", VIEWER, || web::to(held::show)),
     Route::post("/held/{id}/resolve", OPERATOR, || web::to(resolving::resolve)),

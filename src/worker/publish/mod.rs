@@ -7,6 +7,10 @@
 //! - The cursor moves only past what is confirmed without a hole. No transaction is open while the network is.
 //! - When event k fails, sending stops, the rest of the confirms is waited for, the cursor moves to k-1, and k is tried
 //!   alone until it is confirmed: what came after it is sent a second time, with the same id, but only once.
+//! - Between pages comes what somebody wants to have published again (`again`).
+
+mod again;
+mod gauges;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +19,8 @@ use anyhow::{Context as _, anyhow, bail};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::info;
+
+use again::Again;
 
 use super::link::Link;
 use super::{Progress, Worker};
@@ -87,6 +93,7 @@ pub struct Publisher {
     is_probing: bool,
     read_at: Instant,
     gauged_at: Option<Instant>,
+    again: Again,
 }
 
 impl Publisher {
@@ -106,6 +113,7 @@ impl Publisher {
             is_probing: false,
             read_at: Instant::now(),
             gauged_at: None,
+            again: Again::default(),
         }
     }
 
@@ -125,7 +133,7 @@ impl Publisher {
             self.settle().await?;
             self.save_when_due().await?;
             self.show_backlog().await?;
-            return Ok(Progress::Idle);
+            return self.again(true).await;
         }
         let is_full = events.len() >= PAGE;
         if is_full {
@@ -143,6 +151,7 @@ impl Publisher {
         }
         self.save_when_due().await?;
         self.show_backlog().await?;
+        self.again(false).await?;
         // Events of other replicas are not announced, so after one of them another read is due.
         let is_all = !is_full && self.reign()?.sent == *self.position.borrow();
         Ok(if is_all { Progress::Idle } else { Progress::More })
@@ -325,35 +334,6 @@ impl Publisher {
         reign.saved = reign.confirmed;
         (reign.saved_at, reign.renewed, reign.until) = (asked, asked, until(asked));
         self.show_pending()
-    }
-
-    /// As far as this process knows.
-    fn show_pending(&mut self) -> anyhow::Result<()> {
-        let known = *self.position.borrow();
-        let reign = self.reign()?;
-        let pending = u64::try_from(known.max(reign.sent).saturating_sub(reign.confirmed)).unwrap_or(0);
-        self.metrics.outbox_pending.set(pending);
-        if pending == 0 {
-            self.metrics.outbox_oldest_ms.set(0);
-        }
-        Ok(())
-    }
-
-    /// As the database knows, which also knows what other replicas book and publish.
-    async fn show_backlog(&mut self) -> Result<(), StoreError> {
-        if self.gauged_at.is_some_and(|at| at.elapsed() < GAUGES_EVERY) {
-            return Ok(());
-        }
-        self.gauged_at = Some(Instant::now());
-        let position = match &self.reign {
-            Some(reign) => reign.confirmed,
-            None => cursor::state(&self.db, cursor::RABBITMQ).await?.position,
-        };
-        let backlog = events::backlog(&self.db, position).await?;
-        let age_us = backlog.oldest_us.map_or(0, |at_us| (self.clock)().saturating_sub(at_us));
-        self.metrics.outbox_pending.set(u64::try_from(backlog.pending).unwrap_or(0));
-        self.metrics.outbox_oldest_ms.set(u64::try_from(age_us.div_euclid(1000)).unwrap_or(0));
-        Ok(())
     }
 }
 

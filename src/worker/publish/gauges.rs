@@ -1,0 +1,37 @@
+//! How far publishing is behind, for those who watch.
+
+use tokio::time::Instant;
+
+use super::{GAUGES_EVERY, Publisher};
+use crate::store::{StoreError, cursor, events};
+
+impl Publisher {
+    /// As far as this process knows.
+    pub(super) fn show_pending(&mut self) -> anyhow::Result<()> {
+        let known = *self.position.borrow();
+        let reign = self.reign()?;
+        let pending = u64::try_from(known.max(reign.sent).saturating_sub(reign.confirmed)).unwrap_or(0);
+        self.metrics.outbox_pending.set(pending);
+        if pending == 0 {
+            self.metrics.outbox_oldest_ms.set(0);
+        }
+        Ok(())
+    }
+
+    /// As the database knows, which also knows what other replicas book and publish.
+    pub(super) async fn show_backlog(&mut self) -> Result<(), StoreError> {
+        if self.gauged_at.is_some_and(|at| at.elapsed() < GAUGES_EVERY) {
+            return Ok(());
+        }
+        self.gauged_at = Some(Instant::now());
+        let position = match &self.reign {
+            Some(reign) => reign.confirmed,
+            None => cursor::state(&self.db, cursor::RABBITMQ).await?.position,
+        };
+        let backlog = events::backlog(&self.db, position).await?;
+        let age_us = backlog.oldest_us.map_or(0, |at_us| (self.clock)().saturating_sub(at_us));
+        self.metrics.outbox_pending.set(u64::try_from(backlog.pending).unwrap_or(0));
+        self.metrics.outbox_oldest_ms.set(u64::try_from(age_us.div_euclid(1000)).unwrap_or(0));
+        Ok(())
+    }
+}
