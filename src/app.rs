@@ -125,6 +125,11 @@ impl App {
         self.under_way.spawn_on(work, &self.runtime).await.ok()
     }
 
+    /// The same for work that can't leave the thread it is asked on.
+    pub async fn see_through_here<T: 'static>(&self, work: impl Future<Output = T> + 'static) -> Option<T> {
+        self.under_way.spawn_local(work).await.ok()
+    }
+
     /// Waits for all such work.
     pub async fn wind_up(&self) {
         self.under_way.close();

@@ -4,6 +4,7 @@
 pub mod account;
 pub mod account_line;
 pub mod address;
+pub mod answer;
 pub mod audit_entry;
 pub mod callback;
 pub mod callback_class;

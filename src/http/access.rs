@@ -8,7 +8,7 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, HttpMessage, HttpResponse, web};
 
 use super::error::ApiError;
-use super::{auth, session};
+use super::{auth, idempotent, session};
 use crate::config::Role;
 
 /// What a route asks of whoever takes it.
@@ -101,10 +101,14 @@ async fn admit(
     if caller.role < role {
         return Ok(request.error_response(ApiError::Forbidden { needs: role.word() }));
     }
-    if let Some(csrf) = caller.csrf.filter(|_| !request.method().is_safe())
-        && let Err(error) = session::check(&mut request, &csrf).await
+    if let Some(csrf) = caller.csrf.as_ref().filter(|_| !request.method().is_safe())
+        && let Err(error) = session::check(&mut request, csrf).await
     {
         return Ok(request.error_response(error));
     }
-    next.call(request).await
+    match idempotent::key(&request) {
+        Ok(None) => next.call(request).await,
+        Ok(Some(key)) => idempotent::once(key, &caller, request, next).await,
+        Err(error) => Ok(request.error_response(error)),
+    }
 }

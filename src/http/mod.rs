@@ -9,6 +9,7 @@ pub mod dropin;
 pub mod error;
 pub mod gateway;
 pub mod health;
+pub mod idempotent;
 pub mod openapi;
 pub mod page;
 pub mod session;

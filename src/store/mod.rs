@@ -3,6 +3,7 @@
 
 pub mod addresses;
 pub mod allocations;
+pub mod answers;
 pub mod audit_log;
 pub mod booking;
 pub mod callbacks;

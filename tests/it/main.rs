@@ -28,6 +28,7 @@ mod gateway_docs;
 mod gateway_pool;
 mod gateway_withdrawals;
 mod hostile;
+mod idempotency;
 mod import;
 mod kill;
 mod limits;

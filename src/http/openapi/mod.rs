@@ -96,6 +96,7 @@ fn operation(doc: &Doc) -> Value {
     let in_path = in_path.map(|name| name.trim_end_matches(":.*"));
     let path = in_path.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
     let query = doc.query.iter().map(|name| parameter(name));
+    let key = doc.takes_key().then(idempotency_key);
     let mut answers = Map::new();
     for (status, shape) in doc.answers {
         answers.insert(status.to_string(), answer(*status, shape));
@@ -119,7 +120,7 @@ fn operation(doc: &Doc) -> Value {
         "operationId": doc.id(),
         "summary": doc.summary,
         "description": role,
-        "parameters": path.chain(query).collect::<Vec<_>>(),
+        "parameters": path.chain(query).chain(key).collect::<Vec<_>>(),
         "responses": answers,
         "security": security,
     });
@@ -136,6 +137,16 @@ fn parameter(name: &str) -> Value {
         None => (name, json!({"type": "string", "pattern": "^[^\\u0000]*$"})),
     };
     json!({"name": name, "in": "query", "schema": schema})
+}
+
+fn idempotency_key() -> Value {
+    json!({
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "Sent again under the same key, the request does nothing again and gets the first answer, with the \
+            header Idempotency-Replayed: true. Another request under it gets 409. Kept for a week.",
+        "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    })
 }
 
 fn answer(status: u16, shape: &str) -> Value {

@@ -235,6 +235,11 @@ impl Doc {
         format!("{}{path}", self.method.to_lowercase())
     }
 
+    /// Whether it may be sent again under an idempotency key.
+    pub(super) fn takes_key(&self) -> bool {
+        self.method == "POST" && self.path.starts_with("/api/") && matches!(self.needs(), Needs::Role(_))
+    }
+
     pub(super) fn is_body_required(&self) -> bool {
         matches!(self.body, "NewReplay" | "Resolution" | "Comment" | "Redeliver")
     }
@@ -251,10 +256,7 @@ impl Doc {
             all.push(404);
         }
         if self.method == "POST" {
-            all.extend([413]);
-        }
-        if self.path.ends_with("/replay") {
-            all.push(409);
+            all.extend([409, 413]);
         }
         all
     }
