@@ -6,6 +6,7 @@ pub mod callbacks;
 pub mod completions;
 pub mod config_cmd;
 pub mod demo;
+pub mod discrepancies;
 pub mod doctor;
 pub mod events;
 pub mod export;
@@ -82,6 +83,9 @@ enum Command {
     /// The processor's balances against the ledger
     #[command(subcommand)]
     Reconcile(reconcile::Command),
+    /// What is held, in suspense or found by reconciliation: list, look into, resolve
+    #[command(subcommand)]
+    Discrepancies(discrepancies::Command),
     /// Customers: list, look into, make known beforehand
     #[command(subcommand)]
     Customers(books::Customers),
@@ -139,6 +143,7 @@ async fn dispatch(command: Command, sources: Sources) -> anyhow::Result<u8> {
         Command::Events(command) => events::run(command, &sources).await,
         Command::Ledger(command) => ledger::run(command, &sources).await,
         Command::Reconcile(command) => reconcile::run(command, &sources).await,
+        Command::Discrepancies(command) => discrepancies::run(command, &sources).await,
         Command::Customers(command) => books::run_customers(command, &sources).await,
         Command::Withdrawals(command) => books::run_withdrawals(command, &sources).await,
         Command::Payments(command) => books::run_payments(command, &sources).await,

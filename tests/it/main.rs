@@ -17,6 +17,7 @@ mod clicks;
 mod client;
 mod config;
 mod demo;
+mod discrepancies;
 mod dropin;
 mod ends;
 mod export;

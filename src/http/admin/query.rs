@@ -44,6 +44,12 @@ impl Params {
         Ok(Self(params))
     }
 
+    /// What the command line was given.
+    pub fn of<const N: usize>(given: [(&str, Option<String>); N]) -> Self {
+        let given = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        Self(given.filter(|(_, value)| !value.is_empty()).collect())
+    }
+
     pub fn take(&mut self, name: &str) -> Option<String> {
         self.0.remove(name)
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::callbacks::read;
 use super::query::{Params, merchant, moment, text};
 use super::resolution_shape as shape;
-use super::shape::page;
+use super::shape::{Row, page};
 use crate::app::App;
 use crate::booker::resolve::{Action, Asking, Linked, Named, ResolveError, Resolver};
 use crate::domain::account::AccountKind;
@@ -17,7 +17,7 @@ use crate::http::error::ApiError;
 use crate::store::audit_log;
 use crate::store::discrepancies::{self, Filter, NoteKind};
 use crate::store::proposals::{self, State};
-use crate::store::{callbacks, merchants};
+use crate::store::{Db, StoreError, callbacks, merchants};
 
 type Answer = Result<HttpResponse, ApiError>;
 type Body = Result<web::Bytes, actix_web::Error>;
@@ -29,15 +29,14 @@ pub(in crate::http) const PARAMS: [&str; 8] =
 pub(super) async fn list(request: HttpRequest, app: web::Data<App>) -> Answer {
     let mut params = Params::parse(request.query_string(), &PARAMS)?;
     let (limit, after) = (params.limit()?, params.position("after")?);
-    let filter = filter(&mut params, &app).await.map_err(ApiError::Invalid)?;
+    let filter = filter(&mut params, &app.db, (app.clock)()).await.map_err(ApiError::Invalid)?;
     let found = discrepancies::list(&app.db, &filter, after, limit).await?;
     let rows = found.rows.iter().map(shape::discrepancy).collect();
     Ok(HttpResponse::Ok().json(page(rows, found.next.map(|next| next.to_string()))))
 }
 
 /// Which ones a query means.
-pub(in crate::http) async fn filter(params: &mut Params, app: &App) -> Result<Filter, String> {
-    let now_us = (app.clock)();
+pub async fn filter(params: &mut Params, db: &Db, now_us: i64) -> Result<Filter, String> {
     let mut at = |name: &str| params.take(name).map(|text| moment(name, &text, now_us)).transpose();
     let (since_us, until_us) = (at("since")?, at("until")?);
     let is_open = match params.take("state").as_deref() {
@@ -50,7 +49,7 @@ pub(in crate::http) async fn filter(params: &mut Params, app: &App) -> Result<Fi
         let known = Reason::ALL.iter().copied().find(|reason| reason.word() == word);
         known.ok_or_else(|| format!("`{word}` is no reason"))
     });
-    let names = merchants::all(&app.db).await.map_err(|error| error.to_string())?;
+    let names = merchants::all(db).await.map_err(|error| error.to_string())?;
     let merchant = params.take("merchant").map(|name| merchant(&name, &names)).transpose()?;
     Ok(Filter { is_open, merchant, reason: reason.transpose()?, owner: params.take("owner"), since_us, until_us })
 }
@@ -60,24 +59,28 @@ pub(super) async fn show(id: web::Path<String>, app: web::Data<App>) -> Answer {
     told(&id, &app).await
 }
 
-/// A discrepancy with all there is about it.
 async fn told(id: &str, app: &App) -> Answer {
-    let (number, none) = (number(id, "discrepancy")?, || none("discrepancy", id));
-    let listed = discrepancies::get(&app.db, number).await?.ok_or_else(none)?;
-    let callback = callbacks::get(&app.db, listed.discrepancy.callback).await?;
+    let row = detail(&app.db, number(id, "discrepancy")?).await?;
+    Ok(HttpResponse::Ok().json(row.ok_or_else(|| none("discrepancy", id))?))
+}
+
+/// A discrepancy with all there is about it; the command line shows the same.
+pub async fn detail(db: &Db, id: i64) -> Result<Option<Row>, StoreError> {
+    let Some(listed) = discrepancies::get(db, id).await? else { return Ok(None) };
+    let callback = callbacks::get(db, listed.discrepancy.callback).await?;
     let about = shape::About {
-        notes: discrepancies::notes(&app.db, number).await?,
-        proposals: proposals::about(&app.db, number).await?,
+        notes: discrepancies::notes(db, id).await?,
+        proposals: proposals::about(db, id).await?,
         claims: callback.as_ref().and_then(|callback| shape::claims(callback.body.as_deref()?)),
         callback,
     };
-    Ok(HttpResponse::Ok().json(shape::discrepancy_detail(&listed, &about)))
+    Ok(Some(shape::discrepancy_detail(&listed, &about)))
 }
 
 /// The actions with what each needs, flat: a field too many is refused, so that nothing is understood by half.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(in crate::http) struct Wanted {
+pub struct Wanted {
     pub action: Option<String>,
     pub note: Option<String>,
     pub customer: Option<Named>,
@@ -89,7 +92,7 @@ pub(in crate::http) struct Wanted {
 }
 
 impl Wanted {
-    pub(in crate::http) fn action(self) -> Result<(Action, String), String> {
+    pub fn action(self) -> Result<(Action, String), String> {
         let Self { action, note, customer, payment, debit, credit, currency, amount } = self;
         let note = text("note", note.unwrap_or_default())?;
         let word = action.unwrap_or_default();
@@ -126,7 +129,7 @@ pub(super) async fn resolve(caller: Caller, id: web::Path<String>, body: Body, a
 }
 
 /// The ledger said no, and why.
-pub(in crate::http) fn declined(outcome: Option<String>) -> ApiError {
+pub fn declined(outcome: Option<String>) -> ApiError {
     let detail = format!("the ledger declined it: {}", outcome.unwrap_or_default());
     ApiError::Conflict { code: "declined", detail }
 }

@@ -73,7 +73,7 @@ pub(super) async fn list(caller: Caller, request: HttpRequest, app: web::Data<Ap
     let (limit, after) = (params.number("limit", 1, 500, ROWS)?, params.position("after")?);
     let asked = web::Query::<Asked>::from_query(request.query_string());
     let asked = asked.map(web::Query::into_inner).unwrap_or_default();
-    let (rows, next, trouble) = match resolution::filter(&mut params, &app).await {
+    let (rows, next, trouble) = match resolution::filter(&mut params, &app.db, (app.clock)()).await {
         Ok(filter) => {
             let page = discrepancies::list(&app.db, &filter, after, limit).await?;
             let held = page.rows.iter().filter(|listed| listed.money.is_none());
