@@ -132,12 +132,14 @@ pub struct Limits {
     pub replay_batch: u64,
 }
 
-/// Sessions of the page.
+/// The page and its sessions.
 #[derive(Debug, Clone)]
 pub struct Page {
     /// Browsers send the cookie over https only.
     pub is_cookie_secure: bool,
     pub idle_minutes: i64,
+    /// Pages show only the ends of customers' references, and no bodies.
+    pub hides_references: bool,
     pub session_hours: i64,
 }
 

@@ -68,6 +68,7 @@ pub(super) fn settings(given: &BTreeMap<String, Given>, faults: &mut Vec<String>
         page: Page {
             is_cookie_secure: reader.choice("page.secure_cookie", &[("true", true), ("false", false)], true),
             idle_minutes: reader.number("page.idle_minutes", 1..=1440),
+            hides_references: reader.choice("page.hide_references", &[("true", true), ("false", false)], true),
             session_hours: reader.number("page.session_hours", 1..=168),
         },
         log: log(reader),

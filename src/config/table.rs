@@ -113,6 +113,7 @@ pub static SETTINGS: &[Setting] = &[
     setting("page.secure_cookie", "false", "true: browsers send the session's cookie over https only; needs https"),
     setting("page.idle_minutes", "30", "minutes without a click after which a session of the page ends"),
     setting("page.session_hours", "12", "hours after which a session of the page ends, whatever happens"),
+    setting("page.hide_references", "false", "true: pages show only the ends of customers' references, and no bodies"),
     setting("log.format", "auto", "json, text, or auto: text on a terminal, json elsewhere"),
     setting("log.filter", "info", "what is logged, such as `info` or `warn,tallyhook=debug`"),
 ];

@@ -28,6 +28,7 @@ mod gateway_auth;
 mod gateway_docs;
 mod gateway_pool;
 mod gateway_withdrawals;
+mod hidden;
 mod hostile;
 mod idempotency;
 mod import;

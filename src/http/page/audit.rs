@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, web};
 use askama::Template;
 
-use super::show::{Dash, When};
+use super::show::{Dash, Names, When};
 use super::{Answer, Frame, encoded, html};
 use crate::app::App;
 use crate::http::admin::query::Params;
@@ -49,11 +49,13 @@ pub(super) async fn list(caller: Caller, request: HttpRequest, app: web::Data<Ap
         format!("/audit?who={who}&action={action}&subject={subject}&after={next}")
     });
     let frame = Frame::new(&app, &caller, "/audit", "Audit log");
-    Ok(html(&List { frame, who, action, subject, rows: page.rows.into_iter().map(line).collect(), next }))
+    let rows = page.rows.into_iter().map(|entry| line(entry, Names::of(&app))).collect();
+    Ok(html(&List { frame, who, action, subject, rows, next }))
 }
 
-fn line(entry: Entry) -> Line {
+fn line(entry: Entry, names: Names) -> Line {
     let Entry { id, at_us, who, role, action, subject, before, after, request_id } = entry;
-    let (before, after) = (Dash(before), Dash(after));
+    let within = |text: Option<String>| Dash(text.map(|text| names.within(text)));
+    let (before, after) = (within(before), within(after));
     Line { id, at: When(at_us), who, role, action, subject, before, after, request: request_id }
 }

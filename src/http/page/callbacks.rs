@@ -7,7 +7,7 @@ use askama::Template;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::show::{Badge, Dash, When};
+use super::show::{Badge, Dash, Names, When};
 use super::story::{self, Story};
 use super::{Answer, Form, Frame, encoded, html, see};
 use crate::app::App;
@@ -86,7 +86,7 @@ pub(super) async fn list(caller: Caller, request: HttpRequest, app: web::Data<Ap
         Ok(filter) => {
             let page = callbacks::list(&app.db, &filter, after, limit).await?;
             let next = page.next.map(|next| format!("/callbacks?{}after={next}", asked.query()));
-            (page.rows.into_iter().map(line).collect(), next, None)
+            (page.rows.into_iter().map(|row| line(row, Names::of(&app))).collect(), next, None)
         }
         Err(trouble) => (Vec::new(), None, Some(trouble)),
     };
@@ -131,7 +131,7 @@ impl Asked {
     }
 }
 
-fn line(row: Summary) -> Line {
+fn line(row: Summary, names: Names) -> Line {
     Line {
         id: row.id.0,
         at: When(row.received_us),
@@ -141,7 +141,7 @@ fn line(row: Summary) -> Line {
         state: Badge(row.state.word()),
         reason: Dash(row.reason.map(|reason| super::show::words(reason.word()))),
         payment: Dash(row.payment_id),
-        customer: Dash(row.customer.or(row.end_user_reference).or(row.foreign_id)),
+        customer: names.dash(row.customer.or(row.end_user_reference).or(row.foreign_id)),
         deliveries: row.deliveries,
     }
 }
@@ -170,14 +170,18 @@ pub(super) async fn show(
     app: web::Data<App>,
 ) -> Answer {
     let detail = callbacks::get(&app.db, number(&id)?).await?.ok_or_else(|| none(&id))?;
-    let story = story::tell(&app, detail).await?;
+    let mut story = story::tell(&app, detail).await?;
+    story.may_load &= may_load(&app, &caller);
     let frame = Frame::new(&app, &caller, "/callbacks", &format!("Callback {id}"));
     let may_replay = caller.role >= Role::Operator;
     Ok(html(&One { frame, story, may_replay, is_done: shown.done.is_some() }))
 }
 
 /// `GET /callbacks/{id}/body`: the exact bytes, as a file, so that no browser makes anything of them.
-pub(super) async fn body(id: web::Path<String>, app: web::Data<App>) -> Answer {
+pub(super) async fn body(caller: Caller, id: web::Path<String>, app: web::Data<App>) -> Answer {
+    if !may_load(&app, &caller) {
+        return Err(ApiError::Forbidden { needs: Role::Operator.word() });
+    }
     let detail = callbacks::get(&app.db, number(&id)?).await?.ok_or_else(|| none(&id))?;
     let body = detail.body.ok_or_else(|| ApiError::NotFound(format!("body of callback {id} any more")))?;
     let name = format!("attachment; filename=\"callback-{}.json\"", detail.summary.id);
@@ -186,6 +190,11 @@ pub(super) async fn body(id: web::Path<String>, app: web::Data<App>) -> Answer {
         .insert_header((CONTENT_DISPOSITION, name))
         .body(body);
     Ok(answer)
+}
+
+/// A body names its customer.
+pub(super) fn may_load(app: &App, caller: &Caller) -> bool {
+    !app.settings.page.hides_references || caller.role >= Role::Operator
 }
 
 #[derive(Template)]
@@ -244,7 +253,8 @@ pub(super) async fn decide(
     if wanted.print != print {
         let frame = Frame::new(&app, &caller, "/callbacks", &format!("Replay callback {id}"));
         let is_new = !wanted.print.is_empty();
-        return Ok(html(&preview(frame, id, diff, print, is_new)));
+        let shown = (print, is_new, Names::of(&app));
+        return Ok(html(&preview(frame, id, diff, shown)));
     }
     let done = replay(&app.db, &app.booker, &ids, false).await?;
     let changed = done.changes.iter().filter(|change| !change.is_unchanged).count();
@@ -252,9 +262,9 @@ pub(super) async fn decide(
     Ok(see(&format!("/callbacks/{id}?done=replay")))
 }
 
-fn preview(frame: Frame, id: CallbackId, diff: Diff, print: String, is_new: bool) -> Preview {
+fn preview(frame: Frame, id: CallbackId, diff: Diff, (print, is_new, names): (String, bool, Names)) -> Preview {
     let balances = diff.balances.iter().map(|(account, by)| Changed {
-        account: named(account.kind.name(), account.customer.as_deref()),
+        account: names.account(account.kind.name(), account.customer.as_deref()),
         merchant: account.merchant.clone(),
         currency: account.currency.clone(),
         change: if by.is_positive() { format!("+{by}") } else { by.to_string() },
@@ -264,8 +274,8 @@ fn preview(frame: Frame, id: CallbackId, diff: Diff, print: String, is_new: bool
     let is_pruned = !diff.pruned.is_empty();
     let change = diff.changes.into_iter().next();
     let postings = change.iter().flat_map(|change| &change.postings).map(|moved| Moved {
-        debit: named(moved.debit.kind.name(), moved.debit.customer.as_deref()),
-        credit: named(moved.credit.kind.name(), moved.credit.customer.as_deref()),
+        debit: names.account(moved.debit.kind.name(), moved.debit.customer.as_deref()),
+        credit: names.account(moved.credit.kind.name(), moved.credit.customer.as_deref()),
         currency: moved.debit.currency.clone(),
         amount: moved.amount.to_string(),
     });
@@ -288,11 +298,6 @@ fn preview(frame: Frame, id: CallbackId, diff: Diff, print: String, is_new: bool
         print,
         is_new,
     }
-}
-
-/// `available of ada`
-pub(super) fn named(kind: &str, customer: Option<&str>) -> String {
-    customer.map_or_else(|| kind.to_owned(), |customer| format!("{kind} of {customer}"))
 }
 
 fn print(diff: &Diff) -> String {

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, web};
 use askama::Template;
 
 use super::frame::{Answer, Frame, encoded, html, query_of};
-use super::show::{When, words};
+use super::show::{Names, When, words};
 use crate::app::App;
 use crate::domain::amount::Amount;
 use crate::domain::ids::CustomerId;
@@ -79,9 +79,10 @@ pub(super) async fn list(caller: Caller, request: HttpRequest, app: web::Data<Ap
     let wanted = Some(q.trim()).filter(|q| !q.is_empty());
     let page = customers::list(&app.db, None, wanted, after, PAGE).await?;
     let next = page.next.map(|next| format!("/customers{}", query_of(&[("q", &q), ("after", &next.to_string())])));
+    let names = Names::of(&app);
     let row = |customer: customers::Customer| Row {
         id: customer.id.0,
-        name: customer.name,
+        name: names.show(customer.name),
         merchant: customer.merchant,
         at: When(customer.opened_us),
     };
@@ -113,16 +114,20 @@ pub(super) async fn show(caller: Caller, id: web::Path<String>, request: HttpReq
         let next = next.to_string();
         format!("/customers/{number}{}", query_of(&[chosen.as_slice(), &[("after", next.as_str())]].concat()))
     });
+    let names = Names::of(&app);
     let reference = |(kind, value): (crate::domain::customer::ReferenceKind, String)| {
-        let query = encoded(&value);
-        (words(kind.word()), (value, query))
+        // What is not shown must not stand in an address either.
+        let query = if names.is_short { String::new() } else { encoded(&value) };
+        (words(kind.word()), (names.show(value), query))
     };
+    let mut accounts: Vec<_> = detail.accounts.into_iter().map(account).collect();
+    accounts.sort_by(|one, other| (&one.currency, one.kind).cmp(&(&other.currency, other.kind)));
     Ok(html(&One {
-        frame: Frame::new(&app, &caller, "/customers", &format!("Customer {}", detail.customer.name)),
+        frame: Frame::new(&app, &caller, "/customers", &format!("Customer {}", names.show(detail.customer.name))),
         id: detail.customer.id,
         merchant: detail.customer.merchant,
         opened: When(detail.customer.opened_us),
-        accounts: detail.accounts.into_iter().map(account).collect(),
+        accounts,
         references: detail.references.into_iter().map(reference).collect(),
         csv: format!("/customers/{number}/statement.csv{}", query_of(&chosen)),
         lines: page.rows.into_iter().map(line).collect(),

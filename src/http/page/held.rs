@@ -6,8 +6,9 @@ use actix_web::{HttpRequest, web};
 use askama::Template;
 use serde::Deserialize;
 
+use super::callbacks::may_load;
 use super::proposals::{Proposed, Step};
-use super::show::{Badge, Dash, When, duration, words};
+use super::show::{Badge, Dash, Names, When, duration, words};
 use super::story::{self, Story};
 use super::{Answer, Frame, encoded, html, why};
 use crate::app::App;
@@ -81,7 +82,7 @@ pub(super) async fn list(caller: Caller, request: HttpRequest, app: web::Data<Ap
             let bodies = callbacks::load(&app.db, &ids).await?;
             let now_us = (app.clock)();
             let next = page.next.map(|next| format!("/held?{}after={next}", asked.query()));
-            (page.rows.into_iter().map(|listed| line(listed, &bodies, now_us)).collect(), next, None)
+            (page.rows.into_iter().map(|listed| line(listed, &bodies, (now_us, Names::of(&app)))).collect(), next, None)
         }
         Err(trouble) => (Vec::new(), None, Some(trouble)),
     };
@@ -111,7 +112,7 @@ impl Asked {
     }
 }
 
-fn line(listed: Listed, bodies: &[StoredBody], now_us: i64) -> Line {
+fn line(listed: Listed, bodies: &[StoredBody], (now_us, names): (i64, Names)) -> Line {
     let amount = amount(&listed, bodies);
     let kind = Badge(listed.kind());
     let Listed { discrepancy, owner, customer, .. } = listed;
@@ -124,7 +125,7 @@ fn line(listed: Listed, bodies: &[StoredBody], now_us: i64) -> Line {
         opened: When(discrepancy.opened_us),
         age: duration(discrepancy.resolved_us.unwrap_or(now_us).saturating_sub(discrepancy.opened_us)),
         amount: Dash(amount),
-        customer: Dash(customer),
+        customer: names.dash(customer),
         owner: Dash(owner),
         merchant: discrepancy.merchant,
     }
@@ -253,10 +254,13 @@ async fn page(app: &App, caller: &Caller, id: i64, said: Option<Said>) -> Answer
     let body = detail.as_ref().and_then(|detail| detail.body.as_deref());
     let (sent, received) = body.map(claims).unwrap_or_default();
     let about = proposals::about(&app.db, id).await?;
-    let story = match detail {
+    let mut story = match detail {
         Some(detail) => Some(story::tell(app, detail).await?),
         None => None,
     };
+    if let Some(story) = &mut story {
+        story.may_load &= may_load(app, caller);
+    }
     let notes = discrepancies::notes(&app.db, id).await?;
     let is_proposed = about.iter().any(|one| matches!(one.state, State::Waiting | State::Approved));
     let forms = forms(&listed, caller, is_proposed);
@@ -276,14 +280,14 @@ async fn page(app: &App, caller: &Caller, id: i64, said: Option<Said>) -> Answer
         age: duration(until_us.saturating_sub(discrepancy.opened_us)),
         resolved: discrepancy.resolved_us.map(|at| Resolved { at: When(at), how: Dash(discrepancy.resolution) }),
         merchant: discrepancy.merchant,
-        customer: Dash(customer),
+        customer: Names::of(app).dash(customer),
         owner,
         amount: Dash(money.map(|(currency, amount)| format!("{amount} {currency}"))),
         sent: Dash(sent),
         received: Dash(received),
         story,
         notes: notes.into_iter().map(spoken).collect(),
-        proposals: about.into_iter().rev().map(|proposal| Proposed::of(proposal, caller)).collect(),
+        proposals: about.into_iter().rev().map(|proposal| Proposed::of(proposal, caller, Names::of(app))).collect(),
         forms,
     }))
 }

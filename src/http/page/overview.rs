@@ -7,7 +7,7 @@ use actix_web::web;
 use askama::Template;
 use tokio::time::timeout;
 
-use super::show::{Badge, Dash, When, duration};
+use super::show::{Badge, Dash, Names, When, duration};
 use super::traffic::{self, Minute};
 use super::{Answer, Frame, html};
 use crate::app::App;
@@ -89,17 +89,17 @@ pub(super) async fn tail(app: web::Data<App>) -> Answer {
 
 async fn lines(app: &App) -> Result<Vec<Line>, ApiError> {
     let page = callbacks::list(&app.db, &Filter::default(), None, TAIL).await?;
-    Ok(page.rows.into_iter().map(line).collect())
+    Ok(page.rows.into_iter().map(|row| line(row, Names::of(app))).collect())
 }
 
-fn line(row: Summary) -> Line {
+fn line(row: Summary, names: Names) -> Line {
     Line {
         id: row.id.0,
         at: When(row.received_us),
         kind: Dash(row.kind),
         status: Dash(row.status),
         state: Badge(row.state.word()),
-        customer: Dash(row.customer.or(row.end_user_reference).or(row.foreign_id)),
+        customer: names.dash(row.customer.or(row.end_user_reference).or(row.foreign_id)),
         deliveries: row.deliveries,
     }
 }

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, web};
 use askama::Template;
 
 use super::frame::{Answer, Frame, html, query_of};
-use super::show::{Badge, Dash, When, words};
+use super::show::{Badge, Dash, Names, When, words};
 use crate::app::App;
 use crate::domain::payment::{Family, Status};
 use crate::http::admin::books;
@@ -100,7 +100,7 @@ pub(super) async fn list(caller: Caller, request: HttpRequest, app: web::Data<Ap
         frame: Frame::new(&app, &caller, "/payments", "Payments"),
         types: Family::ALL.iter().map(|family| family.name()).collect(),
         statuses: Status::ALL.iter().map(|status| status.word()).collect(),
-        rows: page.rows.into_iter().map(row).collect(),
+        rows: page.rows.into_iter().map(|payment| row(payment, Names::of(&app))).collect(),
         q,
         kind,
         status,
@@ -116,13 +116,13 @@ pub(super) async fn show(caller: Caller, id: web::Path<String>, app: web::Data<A
     let title = format!("Payment {}", detail.payment.payment_id);
     Ok(html(&One {
         frame: Frame::new(&app, &caller, "/payments", &title),
-        row: row(detail.payment),
-        entries: detail.entries.iter().map(happened).collect(),
+        row: row(detail.payment, Names::of(&app)),
+        entries: detail.entries.iter().map(|entry| happened(entry, Names::of(&app))).collect(),
         callbacks: detail.callbacks.into_iter().map(line).collect(),
     }))
 }
 
-fn row(payment: Payment) -> Row {
+fn row(payment: Payment, names: Names) -> Row {
     let last = payment.last.as_ref();
     Row {
         id: payment.id,
@@ -134,14 +134,14 @@ fn row(payment: Payment) -> Row {
         currency: Dash(last.and_then(|entry| entry.currency.clone())),
         payment_id: payment.payment_id,
         merchant: payment.merchant,
-        customer: payment.customer,
+        customer: payment.customer.map(|(id, name)| (id, names.show(name))),
     }
 }
 
-fn happened(entry: &Entry) -> Happened {
+fn happened(entry: &Entry, names: Names) -> Happened {
     let posting = |posting: &crate::store::entries::Posting| Posting {
-        debit: named(&posting.debit),
-        credit: named(&posting.credit),
+        debit: named(&posting.debit, names),
+        credit: named(&posting.credit, names),
         amount: posting.amount.to_string(),
         currency: posting.debit.currency.clone(),
     };
@@ -155,11 +155,8 @@ fn happened(entry: &Entry) -> Happened {
     }
 }
 
-fn named(account: &Account) -> String {
-    match &account.customer {
-        Some(customer) => format!("{} of {customer}", account.kind.name()),
-        None => account.kind.name().to_owned(),
-    }
+fn named(account: &Account, names: Names) -> String {
+    names.account(account.kind.name(), account.customer.as_deref())
 }
 
 fn line(summary: Summary) -> Line {

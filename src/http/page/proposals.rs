@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, web};
 use askama::Template;
 
 use super::held;
-use super::show::{Badge, Dash, When, words};
+use super::show::{Badge, Dash, Names, When, words};
 use super::{Answer, Frame, html, see};
 use crate::app::App;
 use crate::booker::resolve::{Action, Named};
@@ -49,7 +49,7 @@ pub(super) enum Step {
 }
 
 impl Proposed {
-    pub(super) fn of(proposal: Proposal, caller: &Caller) -> Self {
+    pub(super) fn of(proposal: Proposal, caller: &Caller, names: Names) -> Self {
         let is_approver = caller.role >= Role::Approver;
         let step = match proposal.state {
             State::Waiting if proposal.asked_by == caller.name && caller.role >= Role::Operator => Step::TakeBack,
@@ -61,7 +61,7 @@ impl Proposed {
         Self {
             id: proposal.id,
             discrepancy: proposal.discrepancy,
-            what: what(&proposal),
+            what: what(&proposal, names),
             moves: moves(&proposal.moves),
             note: proposal.note,
             state: Badge(proposal.state.word()),
@@ -75,10 +75,10 @@ impl Proposed {
 }
 
 /// The action as a sentence.
-fn what(proposal: &Proposal) -> String {
+fn what(proposal: &Proposal, names: Names) -> String {
     let named = |customer: &Named| match customer {
-        Named::EndUserReference(name) => format!("end user {name}"),
-        Named::ForeignId(name) => format!("foreign id {name}"),
+        Named::EndUserReference(name) => format!("end user {}", names.show(name.clone())),
+        Named::ForeignId(name) => format!("foreign id {}", names.show(name.clone())),
     };
     let Ok(action) = serde_json::from_str::<Action>(&proposal.params) else { return words(&proposal.action) };
     match action {
@@ -126,7 +126,7 @@ pub(super) async fn list(caller: Caller, request: HttpRequest, app: web::Data<Ap
     };
     let page = proposals::list(&app.db, state, after, limit).await?;
     let next = page.next.map(|next| format!("/proposals?state={asked}&after={next}"));
-    let proposals = page.rows.into_iter().map(|proposal| Proposed::of(proposal, &caller)).collect();
+    let proposals = page.rows.into_iter().map(|proposal| Proposed::of(proposal, &caller, Names::of(&app))).collect();
     let frame = Frame::new(&app, &caller, "/proposals", "Proposals");
     Ok(html(&List { frame, state: asked, states: State::ALL.map(State::word), proposals, next }))
 }

@@ -3,8 +3,7 @@
 use actix_web::{HttpRequest, web};
 use askama::Template;
 
-use super::callbacks::named;
-use super::show::{Badge, Dash, When, words};
+use super::show::{Badge, Dash, Names, When, words};
 use super::{Answer, Frame, html, see};
 use crate::app::App;
 use crate::config::Role;
@@ -115,16 +114,16 @@ pub(super) async fn show(caller: Caller, id: web::Path<String>, app: web::Data<A
         may_stop: job.state == JobState::Running && caller.role >= Role::Operator,
         events: job.counts.events.clone().into_iter().collect(),
         job: line(job),
-        sums: sums.into_iter().map(|(key, by)| sum(key, &by.to_string())).collect(),
+        sums: sums.into_iter().map(|(key, by)| sum(key, &by.to_string(), Names::of(&app))).collect(),
         changes: changes.iter().map(change).collect(),
     }))
 }
 
-fn sum((merchant, kind, customer, currency): SumKey, by: &str) -> Sum {
+fn sum((merchant, kind, customer, currency): SumKey, by: &str, names: Names) -> Sum {
     let is_more = !by.starts_with('-');
     let customer = Some(customer.as_str()).filter(|customer| !customer.is_empty());
     let change = if is_more { format!("+{by}") } else { by.to_owned() };
-    Sum { account: named(&kind, customer), merchant, currency, change, is_more }
+    Sum { account: names.account(&kind, customer), merchant, currency, change, is_more }
 }
 
 fn change(change: &ChangeRow) -> Change {

@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 
 use askama::filters::HtmlSafe;
 
+use crate::app::App;
 use crate::domain::event::rfc3339;
 
 /// HTML that we wrote ourselves.
@@ -52,6 +53,63 @@ pub struct Dash(pub Option<String>);
 impl Display for Dash {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         out.write_str(self.0.as_deref().unwrap_or("–"))
+    }
+}
+
+/// How customers are named on pages: in full, or only with the ends of their references.
+#[derive(Debug, Clone, Copy)]
+pub struct Names {
+    pub is_short: bool,
+}
+
+impl Names {
+    pub const fn of(app: &App) -> Self {
+        Self { is_short: app.settings.page.hides_references }
+    }
+
+    /// `player-7002` as `pl…02`; of a shorter one less is shown, and of a very short one nothing.
+    pub fn show(self, reference: String) -> String {
+        if !self.is_short {
+            return reference;
+        }
+        let letters: Vec<char> = reference.chars().collect();
+        let ends = match letters.len() {
+            0..=3 => 0,
+            4..=7 => 1,
+            _ => 2,
+        };
+        let (first, last) = (letters.iter().take(ends), letters.iter().skip(letters.len().saturating_sub(ends)));
+        first.chain(&['…']).chain(last).collect()
+    }
+
+    pub fn dash(self, reference: Option<String>) -> Dash {
+        Dash(reference.map(|reference| self.show(reference)))
+    }
+
+    /// A text of ours, such as the audit log's, with references in the JSON within it.
+    pub fn within(self, text: String) -> String {
+        if !self.is_short {
+            return text;
+        }
+        ["\"end_user_reference\":\"", "\"foreign_id\":\""].into_iter().fold(text, |text, key| {
+            let mut parts = text.split(key);
+            let first = parts.next().unwrap_or_default().to_owned();
+            parts.fold(first, |out, part| {
+                let mut is_escaped = false;
+                let end = part.find(|letter| {
+                    let is_end = letter == '"' && !is_escaped;
+                    is_escaped = letter == '\\' && !is_escaped;
+                    is_end
+                });
+                let (value, rest) = part.split_at_checked(end.unwrap_or(part.len())).unwrap_or((part, ""));
+                format!("{out}{key}{}{rest}", self.show(value.to_owned()))
+            })
+        })
+    }
+
+    /// `available of ada`
+    pub fn account(self, kind: &str, customer: Option<&str>) -> String {
+        customer.map_or_else(|| kind.to_owned(), |customer| format!("{kind} of {}", self.show(customer.to_owned())))
     }
 }
 

@@ -1,8 +1,7 @@
 //! A callback's story: what arrived and whether it is proven, what was decided and why, what moved, what was told. Times
 //! are when we did it; the processor's own are in its body.
 
-use super::callbacks::named;
-use super::show::{Badge, Dash, When, duration, words};
+use super::show::{Badge, Dash, Names, When, duration, words};
 use super::why;
 use crate::app::App;
 use crate::domain::callback::Origin;
@@ -37,6 +36,10 @@ pub(super) struct Story {
     pub headers: Vec<(String, String)>,
     pub pretty: Option<String>,
     pub raw: Option<String>,
+    /// Whether the body is not shown because it names the customer.
+    pub is_hidden: bool,
+    /// Whether its bytes can be had as a file.
+    pub may_load: bool,
     pub body_bytes: usize,
 }
 
@@ -68,8 +71,11 @@ pub(super) async fn tell(app: &App, detail: Detail) -> Result<Story, ApiError> {
         true => None,
         false => Some(cursor::state(&app.db, cursor::RABBITMQ).await?.position),
     };
-    let steps = steps(&detail, published);
-    let body = detail.body;
+    let names = Names::of(app);
+    let steps = steps(&detail, published, names);
+    let is_kept = detail.body.is_some();
+    let body_bytes = detail.body.as_ref().map_or(0, Vec::len);
+    let body = detail.body.filter(|_| !names.is_short);
     let row = detail.summary;
     Ok(Story {
         id: row.id.0,
@@ -81,9 +87,9 @@ pub(super) async fn tell(app: &App, detail: Detail) -> Result<Story, ApiError> {
         why: row.reason.map(why::sentence),
         detail: detail.detail,
         payment: Dash(row.payment_id),
-        foreign_id: Dash(row.foreign_id),
-        end_user_reference: Dash(row.end_user_reference),
-        customer: Dash(row.customer),
+        foreign_id: names.dash(row.foreign_id),
+        end_user_reference: names.dash(row.end_user_reference),
+        customer: names.dash(row.customer),
         address: Dash(detail.address),
         txids: detail.txids,
         deliveries: row.deliveries,
@@ -95,7 +101,9 @@ pub(super) async fn tell(app: &App, detail: Detail) -> Result<Story, ApiError> {
         headers: headers(&detail.headers),
         pretty: body.as_deref().and_then(|body| std::str::from_utf8(body).ok()).map(pretty),
         raw: body.as_deref().map(|body| String::from_utf8_lossy(body).into_owned()),
-        body_bytes: body.map_or(0, |body| body.len()),
+        is_hidden: is_kept && names.is_short,
+        may_load: is_kept,
+        body_bytes,
     })
 }
 
@@ -117,7 +125,7 @@ fn verdict(app: &App, detail: &Detail) -> Verdict {
     Verdict { badge: Badge(badge), text }
 }
 
-fn steps(detail: &Detail, published: Option<i64>) -> Vec<Step> {
+fn steps(detail: &Detail, published: Option<i64>, names: Names) -> Vec<Step> {
     let row = &detail.summary;
     let plain = |at_us: i64, what: &str| Step {
         at: When(at_us),
@@ -131,7 +139,7 @@ fn steps(detail: &Detail, published: Option<i64>) -> Vec<Step> {
     decided.badge = Some(Badge(row.state.word()));
     decided.note = row.reason.map(|reason| why::sentence(reason).to_owned());
     steps.push(decided);
-    steps.extend(detail.transfers.iter().map(moved));
+    steps.extend(detail.transfers.iter().map(|transfer| moved(transfer, names)));
     steps.extend(detail.events.iter().map(|event| told(event, detail, published)));
     if row.deliveries > 1 {
         let again = format!("Last delivered again, {} deliveries in all: booked once", row.deliveries);
@@ -160,10 +168,10 @@ fn steps(detail: &Detail, published: Option<i64>) -> Vec<Step> {
     steps
 }
 
-fn moved(transfer: &Transfer) -> Step {
+fn moved(transfer: &Transfer, names: Names) -> Step {
     let postings = transfer.postings.iter().map(|posting| Line {
-        debit: named(posting.debit.name(), posting.debit_customer.as_deref()),
-        credit: named(posting.credit.name(), posting.credit_customer.as_deref()),
+        debit: names.account(posting.debit.name(), posting.debit_customer.as_deref()),
+        credit: names.account(posting.credit.name(), posting.credit_customer.as_deref()),
         currency: posting.currency.clone(),
         amount: posting.amount.to_string(),
     });
