@@ -13,6 +13,7 @@
 //! everybody waiting is told so (503), and the processor sends again.
 
 mod customers;
+pub mod declined;
 mod desk;
 mod incoming;
 mod named;
@@ -27,6 +28,7 @@ mod single;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use declined::{Declined, DeclinedOrder};
 use desk::Desk;
 pub use incoming::Incoming;
 pub use plan::Outcome;
@@ -119,6 +121,8 @@ pub struct Booker {
     metrics: Arc<Metrics>,
     keyring: Arc<Keyring>,
     clock: fn() -> i64,
+    /// What the ledger declined lately.
+    pub declined: Arc<Declined>,
 }
 
 impl Booker {
@@ -145,11 +149,15 @@ impl Booker {
     /// Asks something of our own ledger, and returns once that is on disk, or declined.
     pub async fn order(&self, merchant: MerchantId, order: Order) -> Result<Placed, OrderError> {
         let seal = self.keyring.seal(merchant, Origin::Order, &order.body()).ok_or(OrderError::NoSeal)?;
-        let receipt = self.receive(Incoming::order(merchant, seal, order, (self.clock)())).await?;
-        let Receipt { id, is_duplicate, customer, .. } = receipt;
-        receipt
-            .declined
-            .map_or(Ok(Placed { id: id.0, is_duplicate, customer }), |reason| Err(OrderError::Declined(reason)))
+        let now_us = (self.clock)();
+        let told = declined::told(merchant, &order, now_us);
+        let Receipt { id, is_duplicate, customer, declined, .. } =
+            self.receive(Incoming::order(merchant, seal, order, now_us)).await?;
+        let Some(reason) = declined else { return Ok(Placed { id: id.0, is_duplicate, customer }) };
+        if let Some(told) = told {
+            self.declined.add(DeclinedOrder { reason: Some(reason), ..told });
+        }
+        Err(OrderError::Declined(reason))
     }
 
     /// Decides stored callbacks anew: the same code, rolled back when it is a dry run.
@@ -196,5 +204,6 @@ pub fn booker(parts: Parts) -> (Booker, impl Future<Output = ()> + Send) {
     let metrics = Arc::clone(&parts.metrics);
     let (keyring, clock) = (Arc::clone(&parts.keyring), parts.clock);
     let desk = Desk::new(parts, positions);
-    (Booker { requests, position, metrics, keyring, clock }, desk.run(queue))
+    let declined = Arc::default();
+    (Booker { requests, position, metrics, keyring, clock, declined }, desk.run(queue))
 }

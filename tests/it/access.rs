@@ -63,6 +63,7 @@ const EXPECTED: &[&str] = &[
     "GET /api/withdrawals viewer",
     "GET /api/withdrawals/{id} viewer",
     "GET /api/addresses viewer",
+    "GET /api/declined viewer",
     "GET /payments viewer",
     "GET /payments/{id} viewer",
     "GET /customers viewer",

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::page::Browser;
 use crate::support::gateway::{Client, ask, deposit, foreign_ids, processor, start};
 use crate::support::upstream::Upstream;
-use crate::support::{Backend, TestApp};
+use crate::support::{Backend, TestApp, VIEWER};
 
 const TO: &str = "0x52908400098527886e0f7030069857d2e4169ee7";
 
@@ -44,6 +45,12 @@ async fn a_withdrawal_is_set_aside_sent_once_and_shown() {
         assert_eq!(again.header("idempotency-mismatch"), Some("amount"));
         let short = client.post("/v1/withdrawals", &withdrawal("41", "pay_2")).await;
         assert_eq!((short.status, short.message()), (400, "Insufficient balance"));
+        let declined = app.rows("/api/declined").await;
+        let told = ["amount", "currency", "customer", "api", "reason"].map(|field| declined[0][field].clone());
+        let reason = "insufficient_balance";
+        assert_eq!((declined.len(), json!(told)), (1, json!(["41", "USDTE", "user_1", "gateway", reason])));
+        let seen = Browser::logged_in(&app, VIEWER).await.get("/withdrawals").await.text;
+        assert!(seen.contains("Declined by the ledger") && seen.contains("insufficient balance"), "{seen}");
         assert_eq!(calls(&processor), 1, "a repeat and a short one ask nobody");
         let refused = client.post("/v1/withdrawals", &withdrawal("0.5", "pay_3")).await;
         assert_eq!(refused.status, 400, "{}", refused.text);

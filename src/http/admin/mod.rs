@@ -57,6 +57,7 @@ pub static ROUTES: &[Route] = &[
     Route::get("/api/audit", VIEWER, || web::to(resolution::audit)),
     Route::get("/api/withdrawals", VIEWER, || web::to(outgoing::withdrawals)),
     Route::get("/api/withdrawals/{id}", VIEWER, || web::to(outgoing::one)),
+    Route::get("/api/declined", VIEWER, || web::to(operations::declined)),
     Route::get("/api/addresses", VIEWER, || web::to(outgoing::addresses)),
     Route::get("/api/outbox", VIEWER, || web::to(operations::outbox)),
     Route::get("/api/outbound", VIEWER, || web::to(outbound::show)),

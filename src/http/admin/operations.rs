@@ -1,11 +1,12 @@
-//! How it is going: how far publishing has come, and what was refused. Reads only.
+//! How it is going: how far publishing has come, what was refused and what the ledger declined. Reads only.
 
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
-use super::shape;
+use super::shape::{self, row};
 use crate::app::App;
 use crate::domain::event::rfc3339;
+use crate::domain::reason::Reason;
 use crate::http::error::ApiError;
 use crate::store::{cursor, events};
 
@@ -31,4 +32,21 @@ pub(super) async fn outbox(app: web::Data<App>) -> Result<HttpResponse, ApiError
 pub(super) async fn rejected(app: web::Data<App>) -> HttpResponse {
     let rows = app.rejected.entries().iter().map(shape::rejection).collect();
     HttpResponse::Ok().json(shape::page(rows, None))
+}
+
+/// `GET /api/declined`: the last withdrawals that the ledger declined here, newest first. They left nothing behind.
+pub(super) async fn declined(app: web::Data<App>) -> HttpResponse {
+    let rows = app.booker.declined.entries().into_iter().map(|order| {
+        row([
+            ("at", rfc3339(order.at_us).into()),
+            ("merchant", app.merchant_name(order.merchant).into()),
+            ("foreign_id", order.foreign_id.into()),
+            ("customer", order.customer.into()),
+            ("currency", order.currency.into()),
+            ("amount", order.amount.to_string().into()),
+            ("api", order.api.word().into()),
+            ("reason", order.reason.map(Reason::word).into()),
+        ])
+    });
+    HttpResponse::Ok().json(shape::page(rows.collect(), None))
 }

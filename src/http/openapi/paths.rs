@@ -196,6 +196,7 @@ pub(super) const DOCS: &[Doc] = &[
         &[],
         &[(200, "WithdrawalDetail")],
     ),
+    get("/api/declined", "The last withdrawals that the ledger declined here", &[], &[(200, "{Declined}")]),
     get(
         "/api/addresses",
         "Addresses that were given out",

@@ -162,6 +162,7 @@ pub(super) const SHAPES: &[Line] = &[
          created_at:s",
     ),
     ("GatewayCurrency", "currency:s network:s contract_address:s? deposits_enabled:b"),
+    ("Declined", "at:s merchant:s foreign_id:s customer:s? currency:s amount:s api:s reason:s?"),
     ("Rejection", "at:s reason:s cause:s? advice:s? peer:s? body_bytes:i"),
 ];
 

@@ -4,8 +4,9 @@ use actix_web::{HttpRequest, web};
 use askama::Template;
 
 use super::frame::{Answer, Frame, html, query_of};
-use super::show::{Badge, Dash, When};
+use super::show::{Badge, Dash, Names, When, words};
 use crate::app::App;
+use crate::booker::declined::DeclinedOrder;
 use crate::domain::amount::Amount;
 use crate::http::admin::query::Params;
 use crate::http::auth::Caller;
@@ -21,6 +22,7 @@ struct Withdrawals {
     chosen: Chosen,
     rows: Vec<Withdrawal>,
     next: Option<String>,
+    declined: Vec<Declined>,
 }
 
 #[derive(Template)]
@@ -52,6 +54,18 @@ struct Withdrawal {
     error: Dash,
 }
 
+/// What was asked for and left nothing behind.
+struct Declined {
+    at: When,
+    merchant: String,
+    foreign_id: String,
+    reason: Dash,
+    customer: Dash,
+    amount: Amount,
+    currency: String,
+    api: String,
+}
+
 struct Address {
     address: Dash,
     merchant: String,
@@ -68,12 +82,13 @@ pub(super) async fn withdrawals(caller: Caller, request: HttpRequest, app: web::
     let (chosen, filter, after) = chosen(&request, &WITHDRAWAL_STATES)?;
     let page = outgoing::withdrawals(&app.db, &filter, after, PAGE).await?;
     let next = page.next.map(|next| chosen.next("/withdrawals", next));
+    let names = Names::of(&app);
     let row = |found: outgoing::Withdrawal| Withdrawal {
         at: When(found.requested_us),
         state: Badge(found.state),
         foreign_id: found.foreign_id,
         merchant: found.merchant,
-        customer: found.customer,
+        customer: found.customer.map(|(id, name)| (id, names.show(name))),
         amount: found.amount,
         currency: found.currency,
         address: found.address,
@@ -81,7 +96,22 @@ pub(super) async fn withdrawals(caller: Caller, request: HttpRequest, app: web::
         error: Dash(found.error),
     };
     let frame = Frame::new(&app, &caller, "/withdrawals", "Withdrawals");
-    Ok(html(&Withdrawals { frame, chosen, rows: page.rows.into_iter().map(row).collect(), next }))
+    let rows = page.rows.into_iter().map(row).collect();
+    let declined = app.booker.declined.entries().into_iter().map(|order| declined(&app, order)).collect();
+    Ok(html(&Withdrawals { frame, chosen, rows, next, declined }))
+}
+
+fn declined(app: &App, order: DeclinedOrder) -> Declined {
+    Declined {
+        at: When(order.at_us),
+        merchant: app.merchant_name(order.merchant).to_owned(),
+        foreign_id: order.foreign_id,
+        reason: Dash(order.reason.map(|reason| words(reason.word()))),
+        customer: Names::of(app).dash(order.customer),
+        amount: order.amount,
+        currency: order.currency,
+        api: words(order.api.word()),
+    }
 }
 
 /// `GET /addresses`
@@ -89,14 +119,15 @@ pub(super) async fn addresses(caller: Caller, request: HttpRequest, app: web::Da
     let (chosen, filter, after) = chosen(&request, &ADDRESS_STATES)?;
     let page = outgoing::addresses(&app.db, &filter, after, PAGE).await?;
     let next = page.next.map(|next| chosen.next("/addresses", next));
+    let names = Names::of(&app);
     let row = |found: outgoing::Address| Address {
         address: Dash(found.address),
         state: Badge(found.state),
         merchant: found.merchant,
         network: found.network,
         currency: found.currency,
-        user: Dash(found.user_identifier),
-        foreign_id: found.foreign_id,
+        user: names.dash(found.user_identifier),
+        foreign_id: names.show(found.foreign_id),
         error: Dash(found.failure),
     };
     let frame = Frame::new(&app, &caller, "/addresses", "Addresses");
