@@ -137,12 +137,13 @@ fn bad_cursor() -> ApiError {
     ApiError::Invalid("`after` must be the `next` of an earlier answer".into())
 }
 
-/// `format` decides; without it, `Accept`.
+/// `format` decides; without it the name of the file, else `Accept`.
 fn wants_csv(request: &HttpRequest, params: &mut Params) -> Result<bool, ApiError> {
     match params.take("format").as_deref() {
         Some("csv") => Ok(true),
         Some("json") => Ok(false),
         Some(_) => Err(ApiError::Invalid("`format` must be json or csv".into())),
+        None if request.path().ends_with(".csv") => Ok(true),
         None => {
             let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
             Ok(accept.is_some_and(|accept| accept.to_ascii_lowercase().starts_with("text/csv")))

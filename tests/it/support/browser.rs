@@ -45,7 +45,11 @@ impl Chrome {
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
             "goog:chromeOptions": {
                 "args": args,
-                "prefs": {"profile.managed_default_content_settings.javascript": javascript},
+                "prefs": {
+                    "profile.managed_default_content_settings.javascript": javascript,
+                    "download.default_directory": chrome.downloads().display().to_string(),
+                    "download.prompt_for_download": false,
+                },
             },
         }}});
         let session = chrome.ask("", Some(wanted)).await.expect("a browser");
@@ -116,6 +120,16 @@ impl Chrome {
         self.post(&format!("element/{element}/click"), json!({})).await;
     }
 
+    fn downloads(&self) -> std::path::PathBuf {
+        self.profile.join("downloads")
+    }
+
+    /// Waits for a file that was downloaded under this name, and reads it.
+    pub(crate) async fn downloaded(&self, name: &str) -> String {
+        let path = self.downloads().join(name);
+        eventually(&format!("{name} is downloaded"), PATIENCE, async || std::fs::read_to_string(&path).ok()).await
+    }
+
     pub(crate) async fn press(&self, button: &str) {
         self.click(&format!("//button[normalize-space()='{button}']")).await;
     }
@@ -155,10 +169,15 @@ impl Chrome {
         faults
     }
 
+    /// What the console said since it was last asked.
+    pub(crate) async fn said(&self) -> Vec<String> {
+        let said = self.post("se/log", json!({"type": "browser"})).await;
+        said.as_array().expect("a list").iter().map(|line| line["message"].to_string()).collect()
+    }
+
     /// The console has nothing to say, and no other host was asked for anything.
     pub(crate) async fn assert_quiet(&self, host: &str) {
-        let said = self.post("se/log", json!({"type": "browser"})).await;
-        assert_eq!(said, json!([]), "the console");
+        assert_eq!(self.said().await, Vec::<String>::new(), "the console");
         let log = self.post("se/log", json!({"type": "performance"})).await;
         let lines = log.as_array().into_iter().flatten().filter_map(|line| line["message"].as_str());
         let messages = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
