@@ -19,6 +19,7 @@ ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 SHOTS = [
     ("overview", ["/"], 1280, 1000, "light"),
     ("callback", ["/callbacks?state=held", "//tbody//a"], 1280, 900, "light"),
+    ("discrepancy", ["/held?reason=risk_score", "//tbody//a"], 1280, 1150, "light"),
     ("customer", ["/customers", "//tbody//a"], 1280, 900, "light"),
     ("phone", ["/"], 390, 844, "dark"),
 ]

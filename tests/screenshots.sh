@@ -16,7 +16,7 @@ done
 cargo build --locked
 log=$(mktemp)
 target=${CARGO_TARGET_DIR:-target}
-"$target/debug/tallyhook" demo --rate 12 >"$log" 2>&1 &
+"$target/debug/tallyhook" demo --rate 5 >"$log" 2>&1 &
 demo=$!
 trap 'kill "$demo" 2>/dev/null || true; wait "$demo" 2>/dev/null || true; rm -f "$log"' EXIT
 for _ in $(seq 100); do

@@ -13,6 +13,7 @@ use super::output::say;
 use super::serve::{Part, Running, random_secret};
 use crate::app::Tasks;
 use crate::config::{Merchant, Role, Settings, Sources, Token};
+use crate::domain::amount::Amount;
 use crate::domain::decide::{Credit, Policy, UnknownCustomer};
 use crate::processor::sandbox::faults::{Faults, Plan};
 use crate::processor::sandbox::{self, Options, Sandbox};
@@ -22,6 +23,9 @@ use traffic::Shop;
 
 /// A deposit takes a second, and the day of retries less than half an hour.
 const TIME_SCALE: u32 = 60;
+const RISK_LIMIT: &str = "0.58";
+/// Between two comparisons with the processor's balances, unless they are asked for more often.
+const RECONCILE_S: i64 = 20;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -85,6 +89,7 @@ fn settings(sources: &Sources, folder: &Folder) -> anyhow::Result<(Settings, Vec
     settings.listen = free(&settings.listen)?;
     settings.admin_listen = free(&settings.admin_listen)?;
     settings.log.filter = "warn".to_owned();
+    settings.reconcile.every_s = settings.reconcile.every_s.min(RECONCILE_S);
     settings.merchants = vec![Merchant {
         name: "demo".to_owned(),
         key: random_secret(),
@@ -93,7 +98,8 @@ fn settings(sources: &Sources, folder: &Folder) -> anyhow::Result<(Settings, Vec
         policy: Policy {
             credit: Credit::Gross,
             unknown_customer: UnknownCustomer::Open,
-            risk_limit: None,
+            // One deposit in fifty is too hot for the merchant, and somebody must look at it.
+            risk_limit: Amount::parse(RISK_LIMIT).ok(),
             waived: crate::domain::policy::Waived::default(),
         },
     }];
@@ -105,10 +111,10 @@ fn settings(sources: &Sources, folder: &Folder) -> anyhow::Result<(Settings, Vec
 fn sandbox(settings: &mut Settings, tasks: &mut Tasks) -> anyhow::Result<Sandbox> {
     use secrecy::ExposeSecret;
     let url = callback_url(settings);
-    let merchants = settings.merchants.iter().map(|merchant| {
-        let merchant = sandbox::world::Merchant::new(&merchant.key, merchant.secret.expose_secret(), &url);
-        traffic::capital().into_iter().fold(merchant, |merchant, (code, sum)| merchant.with_balance(code, sum))
-    });
+    let merchants = settings
+        .merchants
+        .iter()
+        .map(|merchant| sandbox::world::Merchant::new(&merchant.key, merchant.secret.expose_secret(), &url));
     let faults = Faults { duplicate: 20, reorder: 5, unheard: 5, drift: 20, early: 20, ..Faults::default() };
     let (sandbox, served) = sandbox::start(Options {
         listen: free("127.0.0.1:8090")?,

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Merchant;
-use crate::domain::amount::Amount;
 use crate::processor::sandbox::Sandbox;
 use crate::processor::sandbox::currencies::coins;
 use crate::processor::sandbox::deposits::Arrival;
@@ -141,10 +140,4 @@ impl Shop {
             tracing::debug!(%error, "A sample callback was not taken");
         }
     }
-}
-
-/// What the merchant's account holds at the start: enough for the first withdrawals.
-pub(super) fn capital() -> Vec<(&'static str, Amount)> {
-    let whole = |count: i128| coins(count.saturating_mul(100_000_000));
-    vec![("BTC", whole(5)), ("ETH", whole(50)), ("USDTT", whole(50_000)), ("LTC", whole(500))]
 }
