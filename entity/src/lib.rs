@@ -5,6 +5,7 @@ pub mod account;
 pub mod account_line;
 pub mod address;
 pub mod answer;
+pub mod ask;
 pub mod audit_entry;
 pub mod callback;
 pub mod callback_class;

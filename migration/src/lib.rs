@@ -23,6 +23,7 @@ mod m20261121_000050_reconciliations;
 mod m20261121_000051_address_index;
 mod m20261121_000080_event_redeliveries;
 mod m20261121_000081_answers;
+mod m20261121_000060_asks;
 
 pub struct Migrator;
 
@@ -47,6 +48,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000051_address_index::Migration),
             Box::new(m20261121_000080_event_redeliveries::Migration),
             Box::new(m20261121_000081_answers::Migration),
+            Box::new(m20261121_000060_asks::Migration),
         ]
     }
 }

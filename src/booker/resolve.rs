@@ -291,6 +291,16 @@ impl Resolver<'_> {
         Ok(diff.changes.first().is_some_and(|change| change.state == CallbackState::Ignored))
     }
 
+    /// What was found moved nothing, and is explained.
+    async fn settle(&self, listed: &Listed, note: &str, actor: &Actor) -> Result<(), ResolveError> {
+        let (discrepancy, note, by) = (listed.discrepancy.id, note.to_owned(), actor.name.clone());
+        match self.booker.order(listed.merchant, Order::Settle { discrepancy, note, by }).await {
+            Ok(_) => Ok(()),
+            Err(OrderError::Refused(refusal)) => Err(refusal.into()),
+            Err(error @ (OrderError::Declined(_) | OrderError::NoSeal)) => Err(conflict("not_open", error.to_string())),
+        }
+    }
+
     /// What books nothing needs nobody else.
     async fn dismiss(&self, listed: &Listed, action: &Action, note: &str, actor: &Actor) -> Result<(), ResolveError> {
         if listed.is_suspense {
@@ -306,7 +316,9 @@ impl Resolver<'_> {
             }
             discrepancies::say(self.db, id, NoteKind::Link, &name, at).await?;
         }
-        if !self.is_dismissed(listed).await? {
+        if discrepancy.reason.is_reported() {
+            self.settle(listed, note, actor).await?;
+        } else if !self.is_dismissed(listed).await? {
             return Err(conflict("not_open", NOT_DISMISSED.to_owned()));
         }
         let deed = Deed {
@@ -320,9 +332,9 @@ impl Resolver<'_> {
     }
 }
 
-/// Neither money in suspense nor a difference of balances: a callback that waits.
+/// Neither money in suspense nor something that reconciliation found: a callback that waits.
 fn is_hold(listed: &Listed) -> bool {
-    !listed.is_suspense && !matches!(listed.discrepancy.reason, Reason::BalanceSurplus | Reason::BalanceDeficit)
+    !listed.is_suspense && !listed.discrepancy.reason.is_reported()
 }
 
 fn suspended(listed: &Listed, action: &Action) -> Result<BTreeMap<String, Amount>, ResolveError> {

@@ -1,5 +1,5 @@
-//! `reconcile run|report`: the processor's balances against the ledger, now, and what was found before. Exit code 4 while
-//! something is open.
+//! `reconcile run|report`: what is overdue is asked about and the processor's balances are compared with the ledger, now;
+//! and what was found before. Exit code 4 while something is open.
 
 use clap::Subcommand;
 use serde_json::json;
@@ -8,10 +8,15 @@ use super::output::{Listing, Output, tell};
 use crate::app::{App, Tasks, database};
 use crate::config::{Settings, Sources};
 use crate::domain::event::rfc3339;
+use crate::domain::ids::MerchantId;
 use crate::domain::reconcile::Verdict;
-use crate::outbound::reconcile;
+use crate::outbound::{asks, reconcile};
+use crate::store::asks::Ask;
 use crate::store::reconcile::Run;
 use crate::store::{self, merchants};
+
+/// Overdue payments that the processor does not know: so many are shown.
+const UNKNOWN: u64 = 1_000;
 
 const COLUMNS: &[&str] = &[
     "time",
@@ -29,7 +34,7 @@ const COLUMNS: &[&str] = &[
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Asks the processor now, compares, and opens or settles discrepancies
+    /// Asks about everything overdue now, compares balances, and opens or settles discrepancies
     Run {
         #[arg(long, value_enum, default_value_t)]
         output: Output,
@@ -54,7 +59,8 @@ pub async fn run(command: Command, sources: &Sources) -> anyhow::Result<u8> {
             let runs =
                 store::reconcile::runs(&db, i64::MAX, limit.saturating_mul(settings.merchants.len().try_into()?))
                     .await?;
-            show(&runs, |run| names.0.get(&run.merchant.0).cloned().unwrap_or_default(), output)
+            let unknown = store::asks::list(&db, true, UNKNOWN).await?;
+            show(&runs, &unknown, |merchant| names.0.get(&merchant.0).cloned().unwrap_or_default(), output)
         }
     }
 }
@@ -62,12 +68,19 @@ pub async fn run(command: Command, sources: &Sources) -> anyhow::Result<u8> {
 async fn run_now(settings: Settings, output: Output) -> anyhow::Result<u8> {
     let mut tasks = Tasks::default();
     let app = App::start(settings, Vec::new(), &mut tasks).await?;
+    let tally = asks::ask_all(&app).await?;
+    let asks::Tally { over, open, missing, later } = tally;
+    tell(&format!(
+        "tallyhook: of what is overdue, {over} are over now, {open} are on their way, {missing} unknown to the processor, \
+         {later} could not be asked about"
+    ));
     let mut runs = Vec::new();
     for (id, _) in app.merchants() {
         runs.push(reconcile::run(&app, id, "command").await?);
     }
-    let has_failed = runs.iter().any(|run| run.error.is_some());
-    let code = show(&runs, |run| app.merchant_name(run.merchant).to_owned(), output)?;
+    let has_failed = later > 0 || runs.iter().any(|run| run.error.is_some());
+    let unknown = store::asks::list(&app.db, true, UNKNOWN).await?;
+    let code = show(&runs, &unknown, |merchant| app.merchant_name(merchant).to_owned(), output)?;
     drop(app);
     tasks.drain(std::time::Duration::from_secs(10)).await?;
     if has_failed {
@@ -77,7 +90,7 @@ async fn run_now(settings: Settings, output: Output) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-fn show(runs: &[Run], name: impl Fn(&Run) -> String, output: Output) -> anyhow::Result<u8> {
+fn show(runs: &[Run], unknown: &[Ask], name: impl Fn(MerchantId) -> String, output: Output) -> anyhow::Result<u8> {
     let mut listing = Listing::new(COLUMNS);
     for run in runs {
         if run.lines.is_empty() {
@@ -88,7 +101,7 @@ fn show(runs: &[Run], name: impl Fn(&Run) -> String, output: Output) -> anyhow::
             let error = json!(run.error);
             listing.push([
                 time,
-                json!(name(run)),
+                json!(name(run.merchant)),
                 currency,
                 verdict,
                 ours,
@@ -103,7 +116,7 @@ fn show(runs: &[Run], name: impl Fn(&Run) -> String, output: Output) -> anyhow::
         for line in &run.lines {
             listing.push([
                 json!(rfc3339(run.began_us)),
-                json!(name(run)),
+                json!(name(run.merchant)),
                 json!(line.currency),
                 json!(line.verdict.word()),
                 json!(line.sides.ours),
@@ -116,7 +129,23 @@ fn show(runs: &[Run], name: impl Fn(&Run) -> String, output: Output) -> anyhow::
             ]);
         }
     }
+    for ask in unknown {
+        listing.push([
+            json!(rfc3339(ask.next_us)),
+            json!(name(ask.merchant)),
+            json!(ask.currency),
+            json!("unknown"),
+            json!(ask.amount),
+            json!(null),
+            json!(null),
+            json!(null),
+            json!(rfc3339(ask.since_us)),
+            json!(ask.discrepancy.map(|id| id.to_string())),
+            json!(format!("{} {}: the processor knows nothing of it", ask.expected.word(), ask.reference)),
+        ]);
+    }
     listing.print(output)?;
-    let is_open = runs.iter().flat_map(|run| &run.lines).any(|line| line.verdict == Verdict::Open);
+    let is_open =
+        !unknown.is_empty() || runs.iter().flat_map(|run| &run.lines).any(|line| line.verdict == Verdict::Open);
     Ok(if is_open { 4 } else { 0 })
 }

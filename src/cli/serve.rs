@@ -15,6 +15,7 @@ use tracing::info;
 use super::output::{Usage, tell};
 use crate::app::{App, Tasks};
 use crate::config::{Role, Settings, Sources, Token};
+use crate::worker::asks::Asker;
 use crate::worker::index::Index;
 use crate::worker::publish::{self, Publisher};
 use crate::worker::reconcile::Reconcile;
@@ -174,6 +175,11 @@ fn spawn_workers(app: &Arc<App>, tasks: &mut Tasks, working: &CancellationToken)
     let stop = working.clone();
     tasks.spawn("reconciliation", async {
         let _: () = worker::run(reconcile, stop).await;
+        Ok(())
+    });
+    let (asker, stop) = (Asker::new(Arc::clone(app)), working.clone());
+    tasks.spawn("asker", async {
+        let _: () = worker::run(asker, stop).await;
         Ok(())
     });
     let windows = Windows { db: db.clone(), clock };

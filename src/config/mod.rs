@@ -103,12 +103,20 @@ pub struct Alphapo {
     pub proxy: SecretString,
 }
 
-/// How often the processor's balances are compared with ours, and how long a difference may be a callback on its way.
+/// How often the processor's balances are compared with ours, how long a difference may be a callback on its way, and
+/// what the processor is asked about when.
 #[derive(Debug, Clone)]
 pub struct Reconcile {
     /// 0: never by itself.
     pub every_s: i64,
     pub patience_s: i64,
+    /// After how long something is asked about; 0: never.
+    pub withdrawal_age_s: i64,
+    pub invoice_age_s: i64,
+    pub deposit_age_s: i64,
+    pub exchange_age_s: i64,
+    pub asks_a_minute: i64,
+    pub misses: i32,
 }
 
 /// Money that goes out.

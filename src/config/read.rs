@@ -48,6 +48,12 @@ pub(super) fn settings(given: &BTreeMap<String, Given>, faults: &mut Vec<String>
         reconcile: Reconcile {
             every_s: reader.number("reconcile.every_s", 0..=604_800),
             patience_s: reader.number("reconcile.patience_s", 0..=604_800),
+            withdrawal_age_s: reader.number("reconcile.withdrawal_age_s", 0..=31_536_000),
+            invoice_age_s: reader.number("reconcile.invoice_age_s", 0..=31_536_000),
+            deposit_age_s: reader.number("reconcile.deposit_age_s", 0..=31_536_000),
+            exchange_age_s: reader.number("reconcile.exchange_age_s", 0..=31_536_000),
+            asks_a_minute: reader.number("reconcile.asks_a_minute", 1..=60_000),
+            misses: reader.number("reconcile.misses", 1..=1_000),
         },
         admin: admin::read(reader),
         outbound: Outbound {

@@ -8,6 +8,7 @@ pub mod claim;
 pub mod customer;
 pub mod decide;
 pub mod event;
+pub mod expected;
 pub mod ids;
 pub mod journal;
 pub mod obey;

@@ -177,12 +177,14 @@ fn correct(correction: &Correction, known: &Surroundings<'_>) -> Result<NewEntry
     })
 }
 
+/// Some findings are about no currency.
 fn report(finding: &Finding) -> NewEntry {
+    let is_money = !finding.currency.is_empty();
     NewEntry {
         event: EventType::DiscrepancyOpened,
         effect: Effect::Reported,
-        currency: Some(finding.currency.clone()),
-        amount: Some(finding.amount),
+        currency: is_money.then(|| finding.currency.clone()),
+        amount: is_money.then_some(finding.amount),
         fee: None,
         postings: Vec::new(),
         suspended: Reason::from_code(finding.reason),

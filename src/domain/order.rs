@@ -40,6 +40,7 @@ pub struct Finding {
     pub key: String,
     /// The number of a [`Reason`](super::reason::Reason).
     pub reason: i16,
+    /// Empty: it is about no money that can be named.
     pub currency: String,
     #[serde(with = "exact")]
     pub amount: Amount,

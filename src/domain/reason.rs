@@ -89,6 +89,8 @@ reasons! {
     BalanceSurplus = 60, "balance_surplus";
     /// The processor holds less than we think: a false credit, or money that went out without our knowing.
     BalanceDeficit = 61, "balance_deficit";
+    /// A payment that is overdue, and that the processor knows nothing of.
+    UnknownThere = 65, "unknown_to_processor";
 
     // Failed: the worker tries again.
     /// The database refused this callback; the error is kept beside it.
@@ -109,6 +111,11 @@ impl Reason {
     /// Whether an operator may book what this reason holds. The others say that nothing can be booked as it stands.
     pub const fn can_be_waived(self) -> bool {
         !Waived::of(self).is_nothing()
+    }
+
+    /// Whether reconciliation found it: nothing waits to be booked, and whoever looked may settle it.
+    pub const fn is_reported(self) -> bool {
+        matches!(self, Self::BalanceSurplus | Self::BalanceDeficit | Self::UnknownThere)
     }
 
     /// The reason a stored number names.

@@ -90,6 +90,8 @@ pub struct Metrics {
     pub failed_open: Gauge,
     pub withdrawals_unknown: Gauge,
     pub withdrawals_missing: Gauge,
+    pub asks_open: Gauge,
+    pub asks_unknown: Gauge,
     /// The last hour, for the page.
     pub history: History,
     pub index_pending: Gauge,
@@ -221,6 +223,8 @@ impl Default for Metrics {
             failed_open: Gauge::default(),
             withdrawals_unknown: Gauge::default(),
             withdrawals_missing: Gauge::default(),
+            asks_open: Gauge::default(),
+            asks_unknown: Gauge::default(),
             history: History::default(),
             index_pending: Gauge::default(),
         }
@@ -286,6 +290,8 @@ impl Metrics {
         page.gauge("withdrawals_unknown", "Withdrawals that may have been done.", &self.withdrawals_unknown);
         let help = "Unknown withdrawals that the processor has long known nothing of.";
         page.gauge("withdrawals_missing", help, &self.withdrawals_missing);
+        page.gauge("asks_open", "Overdue payments that the processor is asked about.", &self.asks_open);
+        page.gauge("asks_unknown", "Of these, the ones that it knows nothing of.", &self.asks_unknown);
         let help = "Callbacks and journal entries that searches and statements have no index for yet.";
         page.gauge("index_pending", help, &self.index_pending);
         page.family("build_info", "gauge", "Always 1; the label tells the version.");

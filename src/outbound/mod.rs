@@ -2,6 +2,7 @@
 //! after it, and what is done when nobody knows. Every answer that is about money goes through the booker.
 
 pub mod addresses;
+pub mod asks;
 pub mod invoices;
 pub mod reconcile;
 pub mod withdrawals;

@@ -4,6 +4,7 @@
 pub mod addresses;
 pub mod allocations;
 pub mod answers;
+pub mod asks;
 pub mod audit_log;
 pub mod booking;
 pub mod callbacks;

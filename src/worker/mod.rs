@@ -1,6 +1,7 @@
 //! What goes on beside the requests: publishing and retrying, each a step that can be taken again at any time, and the
 //! one loop that takes them. The loop ends only when told to: a step that fails is taken again after a pause.
 
+pub mod asks;
 pub mod index;
 mod link;
 pub mod publish;

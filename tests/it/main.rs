@@ -9,6 +9,7 @@ mod support;
 
 mod access;
 mod admin;
+mod asks;
 mod audit;
 mod books;
 mod broker;

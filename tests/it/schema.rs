@@ -40,6 +40,7 @@ async fn the_entities_are_what_the_migrations_make() {
         fits(orm, entity::account_line::Entity).await;
         fits(orm, entity::address::Entity).await;
         fits(orm, entity::answer::Entity).await;
+        fits(orm, entity::ask::Entity).await;
         fits(orm, entity::audit_entry::Entity).await;
         fits(orm, entity::callback::Entity).await;
         fits(orm, entity::callback_class::Entity).await;

@@ -44,6 +44,9 @@ pub(super) const fn sentence(reason: Reason) -> &'static str {
         Reason::BalanceDeficit => {
             "AlphaPo holds less than the ledger says: a false credit, or money went out unseen. Compare with AlphaPo."
         }
+        Reason::UnknownThere => {
+            "It should be over by now, and AlphaPo says that it knows nothing of it. Look for it in the dashboard."
+        }
         Reason::BookingFailed => "The database refused it. It is tried again by itself; the error is kept.",
         Reason::InsufficientBalance => "The customer does not have as much.",
         Reason::ForeignIdTaken => "There is a withdrawal of that name already.",

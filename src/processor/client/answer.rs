@@ -125,6 +125,12 @@ pub(super) fn one<T: Shape>(answer: &Answer) -> Result<T, Trouble> {
     data.ok_or_else(garbled)
 }
 
+/// The id of what an answer's `data` tells, whatever it is.
+pub fn operation_id(body: &[u8]) -> Option<String> {
+    let root = json::read(body).map(Root).ok()?;
+    root.object()?.object("data")?.text("id")
+}
+
 /// The list under `data`; all of its entries must be readable.
 pub(super) fn list<T: Shape>(answer: &Answer) -> Result<Vec<T>, Trouble> {
     let root = body(answer)?;

@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::signature::sign;
 use crate::config::{Alphapo, Merchant};
 
-pub use answer::{Account, Address, Currency, Exchanged, Invoice, Pair, Placed, Quote, Side};
+pub use answer::{Account, Address, Currency, Exchanged, Invoice, Pair, Placed, Quote, Side, operation_id};
 pub use request::{Instant, NewAddress, NewExchange, NewInvoice, NewWithdrawal, Subject, Trade, Want};
 pub use reqwest::Method;
 pub use trouble::{Again, Refused, Trouble};

@@ -87,7 +87,8 @@ impl TestApp {
         Self::as_part(backend, &[], part).await
     }
 
-    async fn as_part(backend: Backend, more: &[(&str, &str)], part: Part) -> Self {
+    /// The same as one part of a deployment.
+    pub(crate) async fn as_part(backend: Backend, more: &[(&str, &str)], part: Part) -> Self {
         let (url, folder) = match backend {
             Backend::Postgres => (servers::fresh_database().await, None),
             Backend::Sqlite => {
@@ -192,7 +193,7 @@ pub(crate) async fn launch(url: &str, more: &[(&str, &str)]) -> Running {
     launch_as(url, more, Part::All).await
 }
 
-async fn launch_as(url: &str, more: &[(&str, &str)], part: Part) -> Running {
+pub(crate) async fn launch_as(url: &str, more: &[(&str, &str)], part: Part) -> Running {
     drop(rustls::crypto::ring::default_provider().install_default());
     let settings = settings(url, more);
     let db = Db::lazy(url, 2).await.expect("a database");
