@@ -24,6 +24,7 @@ mod m20261121_000051_address_index;
 mod m20261121_000080_event_redeliveries;
 mod m20261121_000081_answers;
 mod m20261121_000060_asks;
+mod m20261121_000061_outages;
 
 pub struct Migrator;
 
@@ -49,6 +50,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000080_event_redeliveries::Migration),
             Box::new(m20261121_000081_answers::Migration),
             Box::new(m20261121_000060_asks::Migration),
+            Box::new(m20261121_000061_outages::Migration),
         ]
     }
 }

@@ -9,14 +9,19 @@ use crate::app::{App, Tasks, database};
 use crate::config::{Settings, Sources};
 use crate::domain::event::rfc3339;
 use crate::domain::ids::MerchantId;
+use crate::domain::outage::{Span, outlook};
+use crate::domain::reason::Reason;
 use crate::domain::reconcile::Verdict;
+use crate::outbound::outages::sentence as lost_sentence;
 use crate::outbound::{asks, reconcile};
 use crate::store::asks::Ask;
 use crate::store::reconcile::Run;
-use crate::store::{self, merchants};
+use crate::store::{self, Db, merchants, outages as kept};
 
 /// Overdue payments that the processor does not know: so many are shown.
 const UNKNOWN: u64 = 1_000;
+/// The same for outages, the latest.
+const OUTAGES: u64 = 20;
 
 const COLUMNS: &[&str] = &[
     "time",
@@ -60,7 +65,8 @@ pub async fn run(command: Command, sources: &Sources) -> anyhow::Result<u8> {
                 store::reconcile::runs(&db, i64::MAX, limit.saturating_mul(settings.merchants.len().try_into()?))
                     .await?;
             let unknown = store::asks::list(&db, true, UNKNOWN).await?;
-            show(&runs, &unknown, |merchant| names.0.get(&merchant.0).cloned().unwrap_or_default(), output)
+            let more = More { unknown, outages: outages(&db).await? };
+            show(&runs, &more, |merchant| names.0.get(&merchant.0).cloned().unwrap_or_default(), output)
         }
     }
 }
@@ -80,7 +86,8 @@ async fn run_now(settings: Settings, output: Output) -> anyhow::Result<u8> {
     }
     let has_failed = later > 0 || runs.iter().any(|run| run.error.is_some());
     let unknown = store::asks::list(&app.db, true, UNKNOWN).await?;
-    let code = show(&runs, &unknown, |merchant| app.merchant_name(merchant).to_owned(), output)?;
+    let more = More { unknown, outages: outages(&app.db).await? };
+    let code = show(&runs, &more, |merchant| app.merchant_name(merchant).to_owned(), output)?;
     drop(app);
     tasks.drain(std::time::Duration::from_secs(10)).await?;
     if has_failed {
@@ -90,7 +97,34 @@ async fn run_now(settings: Settings, output: Output) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-fn show(runs: &[Run], unknown: &[Ask], name: impl Fn(MerchantId) -> String, output: Output) -> anyhow::Result<u8> {
+/// What is not about balances.
+struct More {
+    unknown: Vec<Ask>,
+    /// Each with what becomes of its callbacks, in a sentence.
+    outages: Outages,
+}
+
+struct Outages {
+    rows: Vec<(Span, String)>,
+    is_open: bool,
+}
+
+async fn outages(db: &Db) -> anyhow::Result<Outages> {
+    let mut rows = Vec::new();
+    for outage in kept::list(db, i64::MAX, OUTAGES).await? {
+        let outlook = outlook(outage.span, &kept::around(db, outage.span).await?);
+        let until = rfc3339(outlook.until_us);
+        let sentence = match outlook.lost.as_slice() {
+            [] => format!("the processor repeats what this missed by itself until {until}"),
+            lost => format!("{}; it repeats the rest until {until}", lost_sentence(lost)),
+        };
+        rows.push((outage.span, sentence));
+    }
+    let (_, open) = kept::counts(db, Reason::Outage).await?;
+    Ok(Outages { rows, is_open: open > 0 })
+}
+
+fn show(runs: &[Run], more: &More, name: impl Fn(MerchantId) -> String, output: Output) -> anyhow::Result<u8> {
     let mut listing = Listing::new(COLUMNS);
     for run in runs {
         if run.lines.is_empty() {
@@ -129,7 +163,7 @@ fn show(runs: &[Run], unknown: &[Ask], name: impl Fn(MerchantId) -> String, outp
             ]);
         }
     }
-    for ask in unknown {
+    for ask in &more.unknown {
         listing.push([
             json!(rfc3339(ask.next_us)),
             json!(name(ask.merchant)),
@@ -144,8 +178,16 @@ fn show(runs: &[Run], unknown: &[Ask], name: impl Fn(MerchantId) -> String, outp
             json!(format!("{} {}: the processor knows nothing of it", ask.expected.word(), ask.reference)),
         ]);
     }
+    for (span, sentence) in &more.outages.rows {
+        let mut row: [serde_json::Value; 11] = Default::default();
+        let [time, _, _, verdict, _, _, _, _, since, _, error] = &mut row;
+        (*time, *since) = (json!(rfc3339(span.to_us)), json!(rfc3339(span.from_us)));
+        (*verdict, *error) = (json!("outage"), json!(sentence));
+        listing.push(row);
+    }
     listing.print(output)?;
-    let is_open =
-        !unknown.is_empty() || runs.iter().flat_map(|run| &run.lines).any(|line| line.verdict == Verdict::Open);
+    let is_open = !more.unknown.is_empty()
+        || more.outages.is_open
+        || runs.iter().flat_map(|run| &run.lines).any(|line| line.verdict == Verdict::Open);
     Ok(if is_open { 4 } else { 0 })
 }

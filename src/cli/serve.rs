@@ -16,6 +16,7 @@ use super::output::{Usage, tell};
 use crate::app::{App, Tasks};
 use crate::config::{Role, Settings, Sources, Token};
 use crate::worker::asks::Asker;
+use crate::worker::heart::Heart;
 use crate::worker::index::Index;
 use crate::worker::publish::{self, Publisher};
 use crate::worker::reconcile::Reconcile;
@@ -119,6 +120,13 @@ impl Running {
             let _: () = worker::run(sampler, stop).await;
             Ok(())
         });
+        if part != Part::Work {
+            let (heart, stop) = (Heart::new(Arc::clone(&app)), working.clone());
+            tasks.spawn("clock of reception", async {
+                let _: () = worker::run(heart, stop).await;
+                Ok(())
+            });
+        }
         if part != Part::Receive {
             spawn_workers(&app, &mut tasks, &working);
         }

@@ -117,6 +117,8 @@ pub struct Reconcile {
     pub exchange_age_s: i64,
     pub asks_a_minute: i64,
     pub misses: i32,
+    pub heartbeat_s: u64,
+    pub outage_s: i64,
 }
 
 /// Money that goes out.

@@ -54,6 +54,8 @@ pub(super) fn settings(given: &BTreeMap<String, Given>, faults: &mut Vec<String>
             exchange_age_s: reader.number("reconcile.exchange_age_s", 0..=31_536_000),
             asks_a_minute: reader.number("reconcile.asks_a_minute", 1..=60_000),
             misses: reader.number("reconcile.misses", 1..=1_000),
+            heartbeat_s: reader.number("reconcile.heartbeat_s", 1..=600),
+            outage_s: reader.number("reconcile.outage_s", 1..=86_400),
         },
         admin: admin::read(reader),
         outbound: Outbound {
@@ -305,6 +307,12 @@ fn clashes(settings: &Settings, faults: &mut Vec<String>) {
                 "merchants.{name}.key and merchants.{other}.key are the same: each merchant has its own."
             ));
         }
+    }
+    let (beat_s, outage_s) = (settings.reconcile.heartbeat_s, settings.reconcile.outage_s);
+    if i64::try_from(beat_s).is_ok_and(|beat_s| beat_s >= outage_s) {
+        faults.push(
+            "reconcile.outage_s must be longer than reconcile.heartbeat_s, or every beat is an outage.".to_owned(),
+        );
     }
     gateway::clashes(settings, faults);
     for (at, token) in settings.tokens.iter().enumerate() {

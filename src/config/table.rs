@@ -104,6 +104,8 @@ pub static SETTINGS: &[Setting] = &[
     setting("reconcile.exchange_age_s", "900", "seconds until an exchange under way is asked about; 0: never"),
     setting("reconcile.asks_a_minute", "120", "questions to the processor a minute, at most, of all replicas together"),
     setting("reconcile.misses", "3", "answers of `not found` in a row after which someone is told"),
+    setting("reconcile.heartbeat_s", "5", "seconds between two signs of life of reception"),
+    setting("reconcile.outage_s", "60", "seconds without one after which that was an outage"),
     setting("admin.alone", "", "CURRENCY=AMOUNT, with commas: up to which one person may resolve alone; else two"),
     setting("outbound.enabled", "true", "false: no money goes out, whatever the switch of the admin side says"),
     setting("outbound.stuck_s", "180", "seconds after which a withdrawal on its way counts as unknown"),

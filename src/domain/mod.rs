@@ -13,6 +13,7 @@ pub mod ids;
 pub mod journal;
 pub mod obey;
 pub mod order;
+pub mod outage;
 pub mod payment;
 pub mod payout;
 pub mod policy;

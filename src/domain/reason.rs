@@ -91,6 +91,8 @@ reasons! {
     BalanceDeficit = 61, "balance_deficit";
     /// A payment that is overdue, and that the processor knows nothing of.
     UnknownThere = 65, "unknown_to_processor";
+    /// Callbacks could not be received for so long that some can't come back by themselves.
+    Outage = 66, "outage";
 
     // Failed: the worker tries again.
     /// The database refused this callback; the error is kept beside it.
@@ -115,7 +117,7 @@ impl Reason {
 
     /// Whether reconciliation found it: nothing waits to be booked, and whoever looked may settle it.
     pub const fn is_reported(self) -> bool {
-        matches!(self, Self::BalanceSurplus | Self::BalanceDeficit | Self::UnknownThere)
+        matches!(self, Self::BalanceSurplus | Self::BalanceDeficit | Self::UnknownThere | Self::Outage)
     }
 
     /// The reason a stored number names.

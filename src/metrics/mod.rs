@@ -92,6 +92,9 @@ pub struct Metrics {
     pub withdrawals_missing: Gauge,
     pub asks_open: Gauge,
     pub asks_unknown: Gauge,
+    pub outages: Gauge,
+    pub outages_open: Gauge,
+    pub repeats_pending: Gauge,
     /// The last hour, for the page.
     pub history: History,
     pub index_pending: Gauge,
@@ -225,6 +228,9 @@ impl Default for Metrics {
             withdrawals_missing: Gauge::default(),
             asks_open: Gauge::default(),
             asks_unknown: Gauge::default(),
+            outages: Gauge::default(),
+            outages_open: Gauge::default(),
+            repeats_pending: Gauge::default(),
             history: History::default(),
             index_pending: Gauge::default(),
         }
@@ -292,6 +298,10 @@ impl Metrics {
         page.gauge("withdrawals_missing", help, &self.withdrawals_missing);
         page.gauge("asks_open", "Overdue payments that the processor is asked about.", &self.asks_open);
         page.gauge("asks_unknown", "Of these, the ones that it knows nothing of.", &self.asks_unknown);
+        page.gauge("outages", "Outages of reception on record.", &self.outages);
+        page.gauge("outages_open", "Open discrepancies about callbacks that can't come back.", &self.outages_open);
+        let help = "1 while the processor may still repeat what an outage missed.";
+        page.gauge("repeats_pending", help, &self.repeats_pending);
         let help = "Callbacks and journal entries that searches and statements have no index for yet.";
         page.gauge("index_pending", help, &self.index_pending);
         page.family("build_info", "gauge", "Always 1; the label tells the version.");

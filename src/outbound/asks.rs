@@ -9,13 +9,11 @@ use tracing::{info, warn};
 use crate::app::App;
 use crate::booker::OrderError;
 use crate::domain::expected::{By, Expected, is_news};
-use crate::domain::ids::CallbackId;
 use crate::domain::order::{Finding, Order};
 use crate::domain::reason::Reason;
 use crate::processor::client::Subject;
 use crate::processor::wire;
 use crate::store::asks::{self, Ages, Ask, Due, Outcome, Standing};
-use crate::store::reconcile;
 
 /// Whoever took a question has it for this long: longer than any call.
 const LEASE_US: i64 = 400_000_000;
@@ -194,9 +192,8 @@ async fn report(app: &App, ask: &Ask) -> anyhow::Result<Option<i64>> {
         amount: ask.amount.unwrap_or_default(),
         note: format!("{kind} {reference} should be over by now, and the processor knows nothing of it"),
     };
-    let placed = app.booker.order(ask.merchant, Order::Report(finding)).await?;
-    warn!(order = placed.id, kind, "The processor knows nothing of a payment that should be over by now");
-    Ok(reconcile::opened_by(&app.db, CallbackId(placed.id)).await?)
+    warn!(kind, "The processor knows nothing of a payment that should be over by now");
+    super::report(app, ask.merchant, finding, "reconciliation").await
 }
 
 async fn settle(app: &App, ask: &Ask) -> anyhow::Result<()> {

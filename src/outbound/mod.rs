@@ -4,11 +4,16 @@
 pub mod addresses;
 pub mod asks;
 pub mod invoices;
+pub mod outages;
 pub mod reconcile;
 pub mod withdrawals;
 
 use crate::app::App;
+use crate::domain::ids::{CallbackId, MerchantId};
+use crate::domain::order::{Finding, Order};
 use crate::store::StoreError;
+use crate::store::audit_log::Actor;
+use crate::store::discrepancies::{self, NoteKind};
 use crate::store::outbound::{self, Switch};
 
 /// Whether money may go out, by the setting and by the switch.
@@ -22,4 +27,16 @@ pub async fn turn(app: &App, is_stopped: bool, by: &str, note: &str) -> Result<S
     outbound::turn(&app.db, &switch).await?;
     tracing::warn!(by, "{}", if is_stopped { "Stopped outgoing money" } else { "Let money go out again" });
     Ok(switch)
+}
+
+/// Opens a discrepancy for what was found, and says there what it is. Found again, it is the same order: it opens nothing.
+pub async fn report(app: &App, merchant: MerchantId, finding: Finding, by: &str) -> anyhow::Result<Option<i64>> {
+    let note = finding.note.clone();
+    let placed = app.booker.order(merchant, Order::Report(finding)).await?;
+    let opened = crate::store::reconcile::opened_by(&app.db, CallbackId(placed.id)).await?;
+    if let Some(id) = opened.filter(|_| !placed.is_duplicate) {
+        let actor = Actor { name: by.to_owned(), role: "worker", request_id: String::new() };
+        discrepancies::say(&app.db, id, NoteKind::Evidence, &note, (&actor, (app.clock)())).await?;
+    }
+    Ok(opened)
 }

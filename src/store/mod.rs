@@ -17,6 +17,7 @@ pub mod invoices;
 pub mod ledger;
 pub mod lines;
 pub mod merchants;
+pub mod outages;
 pub mod outbound;
 pub mod outgoing;
 pub mod payments;

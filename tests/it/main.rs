@@ -38,6 +38,7 @@ mod limits;
 mod openapi;
 mod orders;
 mod outage;
+mod outages;
 mod page;
 mod page_held;
 mod pika;

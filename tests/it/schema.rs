@@ -59,9 +59,11 @@ async fn the_entities_are_what_the_migrations_make() {
         fits(orm, entity::journal_head::Entity).await;
         fits(orm, entity::login_failure::Entity).await;
         fits(orm, entity::merchant::Entity).await;
+        fits(orm, entity::outage::Entity).await;
         fits(orm, entity::outbound::Entity).await;
         fits(orm, entity::payment::Entity).await;
         fits(orm, entity::posting::Entity).await;
+        fits(orm, entity::reception::Entity).await;
         fits(orm, entity::reconciled::Entity).await;
         fits(orm, entity::reconciliation::Entity).await;
         fits(orm, entity::discrepancy_note::Entity).await;

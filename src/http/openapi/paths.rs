@@ -181,6 +181,12 @@ pub(super) const DOCS: &[Doc] = &[
     ),
     get("/api/outbox", "How far publishing has come", &[], &[(200, "Outbox")]),
     get("/api/rejected", "The last requests that this process refused", &[], &[(200, "{Rejection}")]),
+    get(
+        "/api/outages",
+        "When nothing could be received, what of it comes back by itself, and what can't; latest first",
+        &["after", "limit"],
+        &[(200, "{Outage}")],
+    ),
     get("/api/outbound", "Whether withdrawals are sent, and what waits", &[], &[(200, "Outbound")]),
     post("/api/outbound/stop", "Stops sending withdrawals", "Reasoned", &[(200, "Outbound")]),
     post("/api/outbound/start", "Sends withdrawals again", "Reasoned", &[(200, "Outbound")]),

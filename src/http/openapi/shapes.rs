@@ -111,6 +111,9 @@ pub(super) const SHAPES: &[Line] = &[
     ("RedeliveryPlan", "dry_run:b from:s to:s events:i"),
     ("Redelivery", "dry_run:b id:s from:s to:s events:i position:s state:s reason:s asked_by:s asked_at:s ended_at:s?"),
     ("Outbox", "broker:b position:s head:s pending:i owner:s? leased_until:s? blocked:b"),
+    ("Outage", "from:s to:s seconds:i repeats_until:s repeating:b repeats:[Repeat] lost:[Span] told_at:s?"),
+    ("Repeat", "attempt:i first:Span back:Span"),
+    ("Span", "from:s to:s"),
     (
         "Outbound",
         "state:s stopped_by_switch:b stopped_by_setting:b changed_at:s? changed_by:s? note:s? withdrawals:Waiting",

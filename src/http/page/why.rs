@@ -47,6 +47,9 @@ pub(super) const fn sentence(reason: Reason) -> &'static str {
         Reason::UnknownThere => {
             "It should be over by now, and AlphaPo says that it knows nothing of it. Look for it in the dashboard."
         }
+        Reason::Outage => {
+            "Nothing could be received for so long that AlphaPo has given up repeating some callbacks. Import its export."
+        }
         Reason::BookingFailed => "The database refused it. It is tried again by itself; the error is kept.",
         Reason::InsufficientBalance => "The customer does not have as much.",
         Reason::ForeignIdTaken => "There is a withdrawal of that name already.",
