@@ -150,9 +150,11 @@ pub fn booker_parts(
     (metrics, keyring): (&Arc<Metrics>, &Arc<Keyring>),
 ) -> booker::Parts {
     let policy = |(id, name): (&i16, &String)| Some((MerchantId(*id), settings.merchant(name)?.policy));
+    let verify = |(id, name): (&i16, &String)| Some((MerchantId(*id), settings.merchant(name)?.verify.clone()));
     booker::Parts {
         db: db.clone(),
         policies: names.0.iter().filter_map(policy).collect(),
+        verify: names.0.iter().filter_map(verify).collect(),
         queue: settings.limits.queue,
         batch: settings.limits.batch,
         metrics: Arc::clone(metrics),

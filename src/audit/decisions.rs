@@ -192,7 +192,9 @@ impl Decisions {
         }
         let twin = fingerprint(callback).and_then(|print| self.twins.get(&(stored.merchant.0, print)));
         let has_twin = twin.is_some_and(|twin| *twin != key);
-        let known = Known { payment, owner, policy, has_twin, own };
+        // Whether it had to wait is not kept: that it did is.
+        let must_verify = stored.reason == Some(Reason::AwaitsVerification);
+        let known = Known { payment, owner, policy, has_twin, own, must_verify };
         (decide(callback, &known), owner)
     }
 

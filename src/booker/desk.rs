@@ -11,6 +11,7 @@ use super::named::{pools, requests, suspended, unknown_references};
 use super::plan::{Member, Outcome, Plan, Unsettled};
 use super::{Incoming, Parts, Receipt, Refusal, Request};
 use crate::domain::amount::Amount;
+use crate::domain::callback::Origin;
 use crate::domain::decide::Policy;
 use crate::domain::ids::{AccountId, CustomerId};
 use crate::store::StoreError;
@@ -180,7 +181,11 @@ impl Desk {
 
     pub(super) fn member<'a>(&self, incoming: &'a Incoming) -> Member<'a> {
         let policy = self.parts.policies.get(&incoming.merchant).copied().unwrap_or(Policy::from_code(0));
-        Member { incoming, standing: None, policy, forced: None }
+        // An answer of the processor needs no other to agree with it.
+        let is_told = incoming.origin == Origin::Callback;
+        let verify = self.parts.verify.get(&incoming.merchant).filter(|_| is_told);
+        let must_verify = verify.is_some_and(|verify| verify.wants(&incoming.callback));
+        Member { incoming, standing: None, policy, must_verify, forced: None }
     }
 
     /// Books the members: the one path by which a callback reaches the ledger.

@@ -39,6 +39,7 @@ use crate::domain::decide::Policy;
 use crate::domain::ids::{CallbackId, CustomerId, MerchantId};
 use crate::domain::order::Order;
 use crate::domain::reason::Reason;
+use crate::domain::verify::Verify;
 use crate::metrics::Metrics;
 use crate::processor::signature::Keyring;
 use crate::store::Db;
@@ -189,6 +190,7 @@ impl Booker {
 pub struct Parts {
     pub db: Db,
     pub policies: HashMap<MerchantId, Policy>,
+    pub verify: HashMap<MerchantId, Verify>,
     pub queue: usize,
     pub batch: usize,
     pub metrics: Arc<Metrics>,

@@ -22,6 +22,7 @@ pub(super) struct Member<'a> {
     pub incoming: &'a Incoming,
     pub standing: Option<Standing>,
     pub policy: Policy,
+    pub must_verify: bool,
     /// Set instead of deciding: booking it was tried and refused.
     pub forced: Option<Forced>,
 }
@@ -160,7 +161,8 @@ impl<'a> Plan<'a> {
         let before = member.standing.filter(|_| !member.policy.waived.is_nothing());
         let waived = before.map_or(member.policy.waived, |standing| standing.waived.and(member.policy.waived));
         let member = &Member { policy: Policy { waived, ..member.policy }, ..*member };
-        let known = Known { payment: payment.as_ref(), owner, policy: member.policy, has_twin, own };
+        let Member { policy, must_verify, .. } = *member;
+        let known = Known { payment: payment.as_ref(), owner, policy, has_twin, own, must_verify };
         let decision = match member.forced {
             Some(Forced::Hold(reason) | Forced::Decline(reason)) => Decision::Hold(reason),
             Some(Forced::Fail) => return self.fail(member),

@@ -97,8 +97,10 @@ pub async fn judge(
 
 /// What the booker takes, from what is stored.
 pub fn incoming(stored: StoredBody) -> (CallbackId, Incoming) {
-    let StoredBody { id, merchant, signature, headers, body, received_us, .. } = stored;
-    (id, Incoming::new(merchant, signature, headers, body, received_us))
+    let StoredBody { id, merchant, origin, signature, headers, body, received_us } = stored;
+    let mut incoming = Incoming::new(merchant, signature, headers, body, received_us);
+    incoming.origin = origin;
+    (id, incoming)
 }
 
 fn first_reference((id, incoming): &(CallbackId, Incoming)) -> Option<(CallbackId, String)> {

@@ -19,20 +19,25 @@ impl Admin {
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Admin {
-    let mut alone = BTreeMap::new();
+    Admin { alone: amounts(reader, "admin.alone") }
+}
+
+/// Amounts by currency.
+pub(super) fn amounts(reader: &mut Reader<'_>, key: &str) -> BTreeMap<String, Amount> {
+    let mut amounts = BTreeMap::new();
     let mut is_fine = true;
-    for pair in list(reader.text("admin.alone")) {
+    for pair in list(reader.text(key)) {
         let amount = pair.split_once('=').and_then(|(currency, amount)| {
             let amount = Amount::parse(amount.trim()).ok().filter(|amount| *amount >= Amount::ZERO)?;
             Some((currency.trim().to_owned(), amount))
         });
         match amount {
-            Some((currency, amount)) => drop(alone.insert(currency, amount)),
+            Some((currency, amount)) => drop(amounts.insert(currency, amount)),
             None => is_fine = false,
         }
     }
     if !is_fine {
-        reader.fault("admin.alone", "be CURRENCY=AMOUNT, several with commas, such as BTC=0.01,EUR=100, or empty");
+        reader.fault(key, "be CURRENCY=AMOUNT, several with commas, such as BTC=0.01,EUR=100, or empty");
     }
-    Admin { alone }
+    amounts
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use crate::domain::decide::Policy;
+use crate::domain::verify::Verify;
 use table::Secrecy;
 
 /// Shorter secrets can be found by trying.
@@ -62,6 +63,8 @@ pub struct Merchant {
     pub secret: SecretString,
     pub previous_secret: Option<SecretString>,
     pub policy: Policy,
+    /// Which deposits are compared with the processor's answer first.
+    pub verify: Verify,
 }
 
 #[derive(Debug, Clone)]

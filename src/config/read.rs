@@ -15,6 +15,7 @@ use super::{
 use super::{admin, gateway};
 use crate::domain::amount::Amount;
 use crate::domain::decide::{Credit, Policy, UnknownCustomer};
+use crate::domain::verify::Verify;
 
 const DATABASE_SCHEMES: [&str; 3] = ["sqlite", "postgres", "postgresql"];
 const BROKER_SCHEMES: [&str; 2] = ["amqp", "amqps"];
@@ -185,6 +186,10 @@ fn merchant(reader: &mut Reader<'_>, name: &str) -> Merchant {
             unknown_customer: reader.choice(&of("unknown_customer"), &unknowns, UnknownCustomer::Suspense),
             risk_limit: risk_limit(reader, &of("risk_limit")),
             waived: crate::domain::policy::Waived::default(),
+        },
+        verify: Verify {
+            above: admin::amounts(reader, &of("verify_above")),
+            risk: risk_limit(reader, &of("verify_risk")),
         },
         name: name.to_owned(),
     }

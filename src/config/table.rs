@@ -61,6 +61,12 @@ pub static SETTINGS: &[Setting] = &[
         "open: a first deposit opens the customer; suspense: it waits",
     ),
     optional("merchants.<name>.risk_limit", "deposits with a higher risk score go to suspense; a decimal number"),
+    setting(
+        "merchants.<name>.verify_above",
+        "",
+        "CURRENCY=AMOUNT, with commas: above it AlphaPo is asked before a deposit is booked",
+    ),
+    optional("merchants.<name>.verify_risk", "with a higher risk score too; a decimal number"),
     secret("tokens.<name>.secret", "the bearer token, at least 12 characters"),
     optional("tokens.<name>.role", "consumer, viewer, operator or approver; each may do what those before it may"),
     setting("listen", "127.0.0.1:8080", "host:port for callbacks, /v1, /api/v2, /livez and /readyz"),

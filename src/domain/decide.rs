@@ -25,6 +25,8 @@ pub struct Known<'a> {
     pub has_twin: bool,
     /// The request that a withdrawal's callback answers, if it was made through us.
     pub own: Option<&'a Own>,
+    /// The processor is asked before a callback like this is booked.
+    pub must_verify: bool,
 }
 
 /// The answer to a callback.
@@ -222,7 +224,12 @@ fn deposit(terms: &Terms, callback: &Callback, known: &Known<'_>) -> Result<NewE
         return Err(Reason::PossibleDuplicate);
     }
     let suspended = suspicion(terms, callback, known.policy).or_else(|| ownerless(known));
-    income(&gross, net, &fees, known.policy.credit, suspended, EventType::DepositCredited)
+    let entry = income(&gross, net, &fees, known.policy.credit, suspended, EventType::DepositCredited)?;
+    // Last: only what would be booked is worth the question.
+    if known.must_verify && known.policy.holds(Reason::AwaitsVerification) {
+        return Err(Reason::AwaitsVerification);
+    }
+    Ok(entry)
 }
 
 fn invoice(terms: &Terms, known: &Known<'_>) -> Result<NewEntry, Reason> {
@@ -237,7 +244,7 @@ fn invoice(terms: &Terms, known: &Known<'_>) -> Result<NewEntry, Reason> {
 }
 
 /// What arrived, before fees: only ever the received amount, never the sent one.
-fn credited(terms: &Terms) -> Result<Money, Reason> {
+pub(super) fn credited(terms: &Terms) -> Result<Money, Reason> {
     let gross = match &terms.received {
         Some(received) => received.clone(),
         None if terms.converts || terms.sent.is_some() => return Err(Reason::AmountUnclear),
@@ -246,7 +253,7 @@ fn credited(terms: &Terms) -> Result<Money, Reason> {
     if gross.amount.is_positive() { Ok(gross) } else { Err(Reason::AmountOutOfRange) }
 }
 
-fn less_fees(gross: &Money, fees: &[Money]) -> Result<Amount, Reason> {
+pub(super) fn less_fees(gross: &Money, fees: &[Money]) -> Result<Amount, Reason> {
     let same = fees.iter().find(|fee| fee.currency == gross.currency).map_or(Amount::ZERO, |fee| fee.amount);
     gross.amount.checked_sub(same).ok_or(Reason::AmountOutOfRange)
 }
@@ -267,7 +274,7 @@ fn suspicion(terms: &Terms, callback: &Callback, policy: Policy) -> Option<Reaso
 }
 
 /// Addresses of the Ethereum kind are hex, in which upper case is only a checksum.
-fn is_same_address(left: &str, right: &str) -> bool {
+pub(super) fn is_same_address(left: &str, right: &str) -> bool {
     left == right || (left.starts_with("0x") && left.eq_ignore_ascii_case(right))
 }
 

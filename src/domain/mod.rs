@@ -21,3 +21,4 @@ pub mod rate;
 pub mod reason;
 pub mod reconcile;
 pub mod search;
+pub mod verify;

@@ -56,6 +56,8 @@ impl Waived {
             4
         } else if matches!(reason, Reason::ContradictsRequest) {
             8
+        } else if matches!(reason, Reason::AwaitsVerification) {
+            16
         } else {
             0
         })

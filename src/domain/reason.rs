@@ -67,6 +67,8 @@ reasons! {
     BalanceLimit = 33, "balance_limit";
     /// A withdrawal of another amount or currency than was requested through us.
     ContradictsRequest = 34, "contradicts_request";
+    /// More than the merchant books on a callback's word: the processor is asked first.
+    AwaitsVerification = 36, "awaits_verification";
 
     // Booked, but to suspense.
     /// The references belong to two different customers.
@@ -93,6 +95,8 @@ reasons! {
     UnknownThere = 65, "unknown_to_processor";
     /// Callbacks could not be received for so long that some can't come back by themselves.
     Outage = 66, "outage";
+    /// A deposit that waits for its verification is not what the processor says.
+    VerificationDiffers = 67, "verification_differs";
 
     // Failed: the worker tries again.
     /// The database refused this callback; the error is kept beside it.
@@ -117,7 +121,10 @@ impl Reason {
 
     /// Whether reconciliation found it: nothing waits to be booked, and whoever looked may settle it.
     pub const fn is_reported(self) -> bool {
-        matches!(self, Self::BalanceSurplus | Self::BalanceDeficit | Self::UnknownThere | Self::Outage)
+        matches!(
+            self,
+            Self::BalanceSurplus | Self::BalanceDeficit | Self::UnknownThere | Self::Outage | Self::VerificationDiffers
+        )
     }
 
     /// The reason a stored number names.

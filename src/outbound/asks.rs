@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::verify;
 use crate::app::App;
 use crate::booker::OrderError;
 use crate::domain::expected::{By, Expected, is_news};
@@ -69,6 +70,11 @@ pub async fn enrol(app: &App) -> anyhow::Result<bool> {
     Ok(asks::enrol(&app.db, &ages, (app.clock)()).await? > 0)
 }
 
+/// Looks for deposits that wait for their verification.
+pub async fn enrol_checks(app: &App) -> anyhow::Result<()> {
+    Ok(asks::enrol_checks(&app.db, (app.clock)()).await?)
+}
+
 /// Asks one question, if one is due and the rate allows it.
 pub async fn ask_one(app: &App, due: Due) -> anyhow::Result<Option<Reading>> {
     let now_us = (app.clock)();
@@ -87,6 +93,7 @@ async fn may_call(app: &App) -> anyhow::Result<bool> {
 
 /// Asks everything that is overdue once, whatever its turn; the rate holds.
 pub async fn ask_all(app: &App) -> anyhow::Result<Tally> {
+    enrol_checks(app).await?;
     let mut steps = 0_u32;
     while enrol(app).await? && steps < STEPS {
         steps = steps.saturating_add(1);
@@ -103,6 +110,9 @@ pub async fn ask_all(app: &App) -> anyhow::Result<Tally> {
 }
 
 async fn put(app: &App, ask: &Ask) -> anyhow::Result<Reading> {
+    if ask.expected == Expected::Check {
+        return verify::check(app, ask).await;
+    }
     let status = match asks::standing(&app.db, ask).await? {
         Standing::Over => return over(app, ask).await,
         Standing::Held => return again(app, ask, Reading::Open).await,

@@ -6,6 +6,7 @@ pub mod asks;
 pub mod invoices;
 pub mod outages;
 pub mod reconcile;
+pub mod verify;
 pub mod withdrawals;
 
 use crate::app::App;

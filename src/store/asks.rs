@@ -9,6 +9,7 @@ use crate::domain::amount::Amount;
 use crate::domain::expected::{By, Expected};
 use crate::domain::ids::MerchantId;
 use crate::domain::payment::{Phase, Status, phase};
+use crate::domain::reason::Reason;
 
 const JOURNAL: &str = "asks_journal";
 const REQUESTS: &str = "asks_requests";
@@ -161,6 +162,25 @@ async fn invoiced(db: &Db, ages: &Ages, now_us: i64) -> Result<i64, StoreError> 
         });
     }
     keep(db, INVOICES, from, to, found).await
+}
+
+/// Deposits that wait for their verification.
+pub async fn enrol_checks(db: &Db, now_us: i64) -> Result<(), StoreError> {
+    let waiting = "FROM discrepancies d JOIN callbacks c ON c.id = d.callback_id
+        WHERE d.resolved_us IS NULL AND d.reason = $1 AND c.reason = $1 AND c.state = 3
+            AND NOT EXISTS (SELECT 1 FROM asks a WHERE a.kind = 5 AND a.subject = 3
+                AND a.merchant_id = d.merchant_id AND a.reference = CAST(d.callback_id AS text))";
+    let reason = Value::from(Reason::AwaitsVerification.code());
+    // Most of the time there is none, and looking takes no lock.
+    if one(db, &format!("SELECT 1 {waiting} LIMIT 1"), [reason.clone()]).await?.is_none() {
+        return Ok(());
+    }
+    let sql = format!(
+        "INSERT INTO asks (merchant_id, kind, subject, since_us, next_us, reference)
+            SELECT d.merchant_id, 5, 3, d.opened_us, $2, CAST(d.callback_id AS text) {waiting} ON CONFLICT DO NOTHING"
+    );
+    db.orm.execute_raw(statement(db, &sql, [reason, now_us.into()])).await?;
+    Ok(())
 }
 
 struct Found {

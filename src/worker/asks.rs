@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::{Progress, Worker};
 use crate::app::App;
-use crate::outbound::asks::{ask_one, enrol};
+use crate::outbound::asks::{ask_one, enrol, enrol_checks};
 use crate::store::asks::{self, Due};
 
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -41,6 +41,7 @@ impl Worker for Asker {
             app.metrics.asks_open.set(open);
             app.metrics.asks_unknown.set(unknown);
         }
+        enrol_checks(app).await?;
         let asked = ask_one(app, Due::Now).await?;
         let is_behind = self.looked_us < now_us.saturating_sub(LOOK_US);
         Ok(if asked.is_some() || is_behind { Progress::More } else { Progress::Idle })

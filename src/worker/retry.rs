@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::{Progress, Worker};
-use crate::booker::{Booker, Incoming};
+use crate::booker::Booker;
+use crate::booker::replay::incoming;
 use crate::metrics::Metrics;
 use crate::store::{Db, callbacks};
 
@@ -28,11 +29,7 @@ impl Worker for Retry {
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
         let due = callbacks::due_failures(&self.db, (self.clock)(), BATCH).await?;
-        let mut stored = Vec::with_capacity(due.len());
-        for body in callbacks::load(&self.db, &due).await? {
-            let incoming = Incoming::new(body.merchant, body.signature, body.headers, body.body, body.received_us);
-            stored.push((body.id, incoming));
-        }
+        let stored: Vec<_> = callbacks::load(&self.db, &due).await?.into_iter().map(incoming).collect();
         if !stored.is_empty() {
             self.booker.decide(stored, false).await?;
         }

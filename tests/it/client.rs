@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use tallyhook::config::{Alphapo, Merchant};
 use tallyhook::domain::amount::Amount;
 use tallyhook::domain::decide::Policy;
+use tallyhook::domain::verify::Verify;
 use tallyhook::processor::client::{
     Again, Client, Credentials, Exact, Instant, Method, NewAddress, NewExchange, NewInvoice, NewWithdrawal, Placed,
     Subject, Trade, Trouble, Want,
@@ -33,6 +34,7 @@ fn credentials() -> Credentials {
         secret: SECRET.into(),
         previous_secret: None,
         policy: Policy::from_code(0),
+        verify: Verify::default(),
     })
 }
 

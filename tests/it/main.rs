@@ -64,5 +64,6 @@ mod smoke;
 mod statements;
 mod stories;
 mod tidy;
+mod verify;
 mod wire;
 mod withdrawals;

@@ -44,7 +44,7 @@ fn decided(callback: &Callback) -> Decision {
         risk_limit: None,
         waived: tallyhook::domain::policy::Waived::default(),
     };
-    decide(callback, &Known { payment: None, owner, policy, has_twin: false, own: None })
+    decide(callback, &Known { payment: None, owner, policy, has_twin: false, own: None, must_verify: false })
 }
 
 fn money(postings: &[Posting]) -> String {

@@ -102,6 +102,7 @@ fn settings(sources: &Sources, folder: &Folder) -> anyhow::Result<(Settings, Vec
             risk_limit: Amount::parse(RISK_LIMIT).ok(),
             waived: crate::domain::policy::Waived::default(),
         },
+        verify: crate::domain::verify::Verify::default(),
     }];
     let token = Token { name: "demo".to_owned(), secret: SecretString::from(random_secret()), role: Role::Operator };
     Ok((settings, vec![token]))

@@ -29,6 +29,9 @@ pub(super) const fn sentence(reason: Reason) -> &'static str {
         Reason::LegacyFutures => "A deposit of a product that AlphaPo has discontinued.",
         Reason::BalanceLimit => "A balance would become too large to be kept exactly.",
         Reason::ContradictsRequest => "Not the amount or the currency that was requested through Tallyhook.",
+        Reason::AwaitsVerification => {
+            "More than is booked on a callback's word: AlphaPo is asked, and it is booked once the answer says the same."
+        }
         Reason::CustomerContradictory => "The references belong to two customers, so the money waits in suspense.",
         Reason::CustomerUnknown => "The customer is unknown and may not be opened, so the money waits in suspense.",
         Reason::CustomerMissing => "The body names no customer at all, so the money waits in suspense.",
@@ -49,6 +52,9 @@ pub(super) const fn sentence(reason: Reason) -> &'static str {
         }
         Reason::Outage => {
             "Nothing could be received for so long that AlphaPo has given up repeating some callbacks. Import its export."
+        }
+        Reason::VerificationDiffers => {
+            "AlphaPo's own answer differs from the callback. Someone may know the signing secret: ask AlphaPo."
         }
         Reason::BookingFailed => "The database refused it. It is tried again by itself; the error is kept.",
         Reason::InsufficientBalance => "The customer does not have as much.",
