@@ -10,6 +10,8 @@ pub mod audit_entry;
 pub mod callback;
 pub mod callback_class;
 pub mod callback_term;
+pub mod check;
+pub mod checked;
 pub mod cursor;
 pub mod customer;
 pub mod customer_reference;

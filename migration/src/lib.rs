@@ -25,6 +25,7 @@ mod m20261121_000080_event_redeliveries;
 mod m20261121_000081_answers;
 mod m20261121_000060_asks;
 mod m20261121_000061_outages;
+mod m20261121_000062_checks;
 
 pub struct Migrator;
 
@@ -51,6 +52,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000081_answers::Migration),
             Box::new(m20261121_000060_asks::Migration),
             Box::new(m20261121_000061_outages::Migration),
+            Box::new(m20261121_000062_checks::Migration),
         ]
     }
 }

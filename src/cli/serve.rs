@@ -16,6 +16,7 @@ use super::output::{Usage, tell};
 use crate::app::{App, Tasks};
 use crate::config::{Role, Settings, Sources, Token};
 use crate::worker::asks::Asker;
+use crate::worker::checks::Checker;
 use crate::worker::heart::Heart;
 use crate::worker::index::Index;
 use crate::worker::publish::{self, Publisher};
@@ -188,6 +189,12 @@ fn spawn_workers(app: &Arc<App>, tasks: &mut Tasks, working: &CancellationToken)
     let (asker, stop) = (Asker::new(Arc::clone(app)), working.clone());
     tasks.spawn("asker", async {
         let _: () = worker::run(asker, stop).await;
+        Ok(())
+    });
+    let owner = format!("{:016x}", rand::random::<u64>());
+    let (checker, stop) = (Checker::new(Arc::clone(app), owner), working.clone());
+    tasks.spawn("checker", async {
+        let _: () = worker::run(checker, stop).await;
         Ok(())
     });
     let windows = Windows { db: db.clone(), clock };

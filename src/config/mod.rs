@@ -30,6 +30,7 @@ pub struct Settings {
     pub alphapo: Alphapo,
     pub gateway: gateway::Gateway,
     pub reconcile: Reconcile,
+    pub checks: Checks,
     pub admin: admin::Admin,
     pub outbound: Outbound,
     pub limits: Limits,
@@ -122,6 +123,14 @@ pub struct Reconcile {
     pub misses: i32,
     pub heartbeat_s: u64,
     pub outage_s: i64,
+}
+
+/// What the ledger is checked for by itself.
+#[derive(Debug, Clone)]
+pub struct Checks {
+    pub every_s: i64,
+    pub hold_s: i64,
+    pub outbox_s: i64,
 }
 
 /// Money that goes out.

@@ -9,8 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use super::layers::Given;
 use super::table::{self, Secrecy};
 use super::{
-    Alphapo, Broker, Database, Limits, Log, LogFormat, Merchant, Outbound, Page, Reconcile, Role, SECRET_CHARS_MIN,
-    Settings, Token,
+    Alphapo, Broker, Checks, Database, Limits, Log, LogFormat, Merchant, Outbound, Page, Reconcile, Role,
+    SECRET_CHARS_MIN, Settings, Token,
 };
 use super::{admin, gateway};
 use crate::domain::amount::Amount;
@@ -57,6 +57,11 @@ pub(super) fn settings(given: &BTreeMap<String, Given>, faults: &mut Vec<String>
             misses: reader.number("reconcile.misses", 1..=1_000),
             heartbeat_s: reader.number("reconcile.heartbeat_s", 1..=600),
             outage_s: reader.number("reconcile.outage_s", 1..=86_400),
+        },
+        checks: Checks {
+            every_s: reader.number("checks.every_s", 1..=86_400),
+            hold_s: reader.number("checks.hold_s", 1..=31_536_000),
+            outbox_s: reader.number("checks.outbox_s", 1..=31_536_000),
         },
         admin: admin::read(reader),
         outbound: Outbound {

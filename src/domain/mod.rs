@@ -4,6 +4,7 @@
 pub mod account;
 pub mod amount;
 pub mod callback;
+pub mod check;
 pub mod claim;
 pub mod customer;
 pub mod decide;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use self::history::History;
+use crate::domain::check::Check;
 use crate::processor::signature::Refused;
 
 /// Only ever grows.
@@ -95,6 +96,8 @@ pub struct Metrics {
     pub outages: Gauge,
     pub outages_open: Gauge,
     pub repeats_pending: Gauge,
+    /// In the order of [`Check::ALL`].
+    checks_failed: [Gauge; Check::ALL.len()],
     /// The last hour, for the page.
     pub history: History,
     pub index_pending: Gauge,
@@ -231,6 +234,7 @@ impl Default for Metrics {
             outages: Gauge::default(),
             outages_open: Gauge::default(),
             repeats_pending: Gauge::default(),
+            checks_failed: Default::default(),
             history: History::default(),
             index_pending: Gauge::default(),
         }
@@ -238,6 +242,12 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// 1 while this check fails.
+    pub fn check_failed(&self, check: Check) -> &Gauge {
+        let place = Check::ALL.iter().position(|known| *known == check);
+        place.and_then(|place| self.checks_failed.get(place)).expect("every check has its gauge")
+    }
+
     /// Callbacks answered 200.
     fn taken(&self) -> u64 {
         let ByState { booked, ignored, held, failed, duplicate } = &self.callbacks;
@@ -302,6 +312,10 @@ impl Metrics {
         page.gauge("outages_open", "Open discrepancies about callbacks that can't come back.", &self.outages_open);
         let help = "1 while the processor may still repeat what an outage missed.";
         page.gauge("repeats_pending", help, &self.repeats_pending);
+        page.family("check_failed", "gauge", "1 while a check of the ledger fails.");
+        for (check, gauge) in Check::ALL.iter().zip(&self.checks_failed) {
+            page.sample("check_failed", &format!("{{check=\"{}\"}}", check.word()), &gauge.get().to_string());
+        }
         let help = "Callbacks and journal entries that searches and statements have no index for yet.";
         page.gauge("index_pending", help, &self.index_pending);
         page.family("build_info", "gauge", "Always 1; the label tells the version.");

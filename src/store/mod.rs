@@ -8,6 +8,7 @@ pub mod asks;
 pub mod audit_log;
 pub mod booking;
 pub mod callbacks;
+pub mod checks;
 pub mod cursor;
 pub mod customers;
 pub mod discrepancies;

@@ -344,6 +344,6 @@ fn journaled(row: JournalRow, postings: Vec<Booked>) -> Result<Journaled, StoreE
     Ok(Journaled { entry, hash: row.10, digest: row.15 })
 }
 
-fn amount(text: &str) -> Result<Amount, StoreError> {
+pub(super) fn amount(text: &str) -> Result<Amount, StoreError> {
     Amount::parse(text).map_err(|error| StoreError::Corrupt(format!("amount {text}: {error}")))
 }

@@ -2,6 +2,7 @@
 //! one loop that takes them. The loop ends only when told to: a step that fails is taken again after a pause.
 
 pub mod asks;
+pub mod checks;
 pub mod heart;
 pub mod index;
 mod link;

@@ -14,6 +14,7 @@ mod audit;
 mod books;
 mod broker;
 mod bytes;
+mod checks;
 mod clicks;
 mod client;
 mod config;

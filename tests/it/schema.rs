@@ -45,6 +45,8 @@ async fn the_entities_are_what_the_migrations_make() {
         fits(orm, entity::callback::Entity).await;
         fits(orm, entity::callback_class::Entity).await;
         fits(orm, entity::callback_term::Entity).await;
+        fits(orm, entity::check::Entity).await;
+        fits(orm, entity::checked::Entity).await;
         fits(orm, entity::cursor::Entity).await;
         fits(orm, entity::customer::Entity).await;
         fits(orm, entity::customer_reference::Entity).await;

@@ -60,6 +60,7 @@ pub static ROUTES: &[Route] = &[
     Route::get("/api/declined", VIEWER, || web::to(operations::declined)),
     Route::get("/api/addresses", VIEWER, || web::to(outgoing::addresses)),
     Route::get("/api/outbox", VIEWER, || web::to(operations::outbox)),
+    Route::get("/api/checks", VIEWER, || web::to(operations::checks)),
     Route::get("/api/outages", VIEWER, || web::to(operations::outages)),
     Route::get("/api/outbound", VIEWER, || web::to(outbound::show)),
     Route::post("/api/outbound/stop", OPERATOR, || web::to(outbound::stop)),

@@ -10,6 +10,7 @@ use crate::domain::event::rfc3339;
 use crate::domain::outage::{Outlook, Span, outlook};
 use crate::domain::reason::Reason;
 use crate::http::error::ApiError;
+use crate::store::checks::{self as checked, Kept};
 use crate::store::outages::Outage;
 use crate::store::{cursor, events, outages as kept};
 
@@ -29,6 +30,21 @@ pub(super) async fn outbox(app: web::Data<App>) -> Result<HttpResponse, ApiError
         "leased_until": owner.as_ref().map(|_| rfc3339(cursor.until_us)),
         "blocked": app.metrics.publishing_blocked.get() > 0,
     })))
+}
+
+/// `GET /api/checks`
+pub(super) async fn checks(app: web::Data<App>) -> Result<HttpResponse, ApiError> {
+    let check = |kept: Kept| {
+        row([
+            ("name", kept.check.word().into()),
+            ("ok", kept.is_fine.into()),
+            ("detail", kept.detail.into()),
+            ("checked_at", rfc3339(kept.checked_us).into()),
+            ("changed_at", rfc3339(kept.changed_us).into()),
+        ])
+    };
+    let rows = checked::kept(&app.db).await?.into_iter().map(check).collect();
+    Ok(HttpResponse::Ok().json(shape::page(rows, None)))
 }
 
 /// `GET /api/outages`: a cursor is the moment at which an outage began.

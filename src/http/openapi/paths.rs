@@ -181,6 +181,7 @@ pub(super) const DOCS: &[Doc] = &[
     ),
     get("/api/outbox", "How far publishing has come", &[], &[(200, "Outbox")]),
     get("/api/rejected", "The last requests that this process refused", &[], &[(200, "{Rejection}")]),
+    get("/api/checks", "What the checks of the ledger found last", &[], &[(200, "{Check}")]),
     get(
         "/api/outages",
         "When nothing could be received, what of it comes back by itself, and what can't; latest first",

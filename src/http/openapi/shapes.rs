@@ -111,6 +111,7 @@ pub(super) const SHAPES: &[Line] = &[
     ("RedeliveryPlan", "dry_run:b from:s to:s events:i"),
     ("Redelivery", "dry_run:b id:s from:s to:s events:i position:s state:s reason:s asked_by:s asked_at:s ended_at:s?"),
     ("Outbox", "broker:b position:s head:s pending:i owner:s? leased_until:s? blocked:b"),
+    ("Check", "name:s ok:b detail:s checked_at:s changed_at:s"),
     ("Outage", "from:s to:s seconds:i repeats_until:s repeating:b repeats:[Repeat] lost:[Span] told_at:s?"),
     ("Repeat", "attempt:i first:Span back:Span"),
     ("Span", "from:s to:s"),

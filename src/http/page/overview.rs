@@ -19,7 +19,7 @@ use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::store::callbacks::{self, Filter, Summary};
 use crate::store::reconcile::{self, Run};
-use crate::store::{Kind, cursor, events, ledger};
+use crate::store::{Kind, checks, cursor, events, ledger};
 
 /// Rows of the live tail.
 const TAIL: u64 = 15;
@@ -79,6 +79,7 @@ pub(super) async fn show(caller: Caller, app: web::Data<App>) -> Answer {
     let (mut tiles, minutes) = (tiles(&app).await?, traffic::minutes(&app));
     let runs = runs(&app).await?;
     tiles.push(reconciled(&app, &runs));
+    tiles.push(checked(&app).await?);
     Ok(html(&Overview { frame, tiles, minutes, books: books(&app, &runs).await?, tail: lines(&app).await? }))
 }
 
@@ -189,6 +190,23 @@ fn reconciled(app: &App, runs: &BTreeMap<String, Run>) -> Tile {
     let note = if is_open { "somewhere the two sides differ" } else { "nothing that someone must look at" };
     let badge = Some(Badge(if is_open { "attention" } else { "ok" }));
     Tile { label, value, note: note.to_owned(), badge, href: None }
+}
+
+/// What the ledger's checks of itself found last.
+async fn checked(app: &App) -> Result<Tile, ApiError> {
+    let kept = checks::kept(&app.db).await?;
+    let label = "Checks of the ledger";
+    let Some(latest) = kept.iter().map(|kept| kept.checked_us).max() else {
+        let (value, note) = ("not yet".to_owned(), "a process that works in the background looks".to_owned());
+        return Ok(Tile { label, value, note, badge: None, href: None });
+    };
+    let failing: Vec<_> = kept.iter().filter(|kept| !kept.is_fine).collect();
+    let (value, note) = match failing.first() {
+        None => ("all fine".to_owned(), format!("looked {} ago", duration((app.clock)().saturating_sub(latest)))),
+        Some(first) => (format!("{} failing", failing.len()), format!("{}: {}", first.check.word(), first.detail)),
+    };
+    let badge = Some(Badge(if failing.is_empty() { "ok" } else { "attention" }));
+    Ok(Tile { label, value, note, badge, href: None })
 }
 
 /// What customers have follows from the rest, because every currency adds up to zero: nobody's accounts are read.
