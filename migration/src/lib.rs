@@ -21,11 +21,11 @@ mod m20261121_000032_invoices;
 mod m20261121_000040_outbound;
 mod m20261121_000050_reconciliations;
 mod m20261121_000051_address_index;
-mod m20261121_000080_event_redeliveries;
-mod m20261121_000081_answers;
 mod m20261121_000060_asks;
 mod m20261121_000061_outages;
 mod m20261121_000062_checks;
+mod m20261121_000080_event_redeliveries;
+mod m20261121_000081_answers;
 
 pub struct Migrator;
 

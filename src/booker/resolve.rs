@@ -316,7 +316,7 @@ impl Resolver<'_> {
             }
             discrepancies::say(self.db, id, NoteKind::Link, &name, at).await?;
         }
-        if discrepancy.reason.is_reported() {
+        if listed.is_found {
             self.settle(listed, note, actor).await?;
         } else if !self.is_dismissed(listed).await? {
             return Err(conflict("not_open", NOT_DISMISSED.to_owned()));
@@ -324,7 +324,7 @@ impl Resolver<'_> {
         let deed = Deed {
             action: "discrepancy.resolve",
             subject: format!("discrepancy/{id}"),
-            before: Some(format!("held: {}", discrepancy.reason.word())),
+            before: Some(format!("{}: {}", listed.kind(), discrepancy.reason.word())),
             after: Some(format!("{}: {note}", action.word())),
             at_us: self.now_us,
         };
@@ -334,7 +334,7 @@ impl Resolver<'_> {
 
 /// Neither money in suspense nor something that reconciliation found: a callback that waits.
 fn is_hold(listed: &Listed) -> bool {
-    !listed.is_suspense && !listed.discrepancy.reason.is_reported()
+    !listed.is_suspense && !listed.is_found
 }
 
 fn suspended(listed: &Listed, action: &Action) -> Result<BTreeMap<String, Amount>, ResolveError> {

@@ -119,14 +119,6 @@ impl Reason {
         !Waived::of(self).is_nothing()
     }
 
-    /// Whether reconciliation found it: nothing waits to be booked, and whoever looked may settle it.
-    pub const fn is_reported(self) -> bool {
-        matches!(
-            self,
-            Self::BalanceSurplus | Self::BalanceDeficit | Self::UnknownThere | Self::Outage | Self::VerificationDiffers
-        )
-    }
-
     /// The reason a stored number names.
     pub fn from_code(code: i16) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.code() == code)
