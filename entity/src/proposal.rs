@@ -9,6 +9,7 @@ pub struct Model {
     pub id: i64,
     pub merchant_id: i16,
     pub discrepancy: i64,
+    pub withdrawal: i64,
     pub action: String,
     pub params: String,
     pub note: String,

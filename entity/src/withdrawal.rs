@@ -15,6 +15,7 @@ pub struct Model {
     pub attempts: i32,
     pub missing: i32,
     pub missing_since_us: Option<i64>,
+    pub discrepancy: Option<i64>,
     pub answer_status: Option<i16>,
     pub requested_us: i64,
     pub sent_us: Option<i64>,

@@ -15,6 +15,7 @@
 mod customers;
 pub mod declined;
 mod desk;
+pub mod ending;
 mod incoming;
 mod named;
 mod obey;

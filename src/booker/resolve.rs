@@ -37,6 +37,10 @@ pub enum Action {
     Link { payment: Linked },
     /// One posting by hand; for money in suspense, where it goes.
     Correct { debit: AccountKind, credit: AccountKind, customer: Option<Named>, currency: String, amount: String },
+    /// A withdrawal that is missing was never done.
+    Refund,
+    /// A withdrawal is over, and its callbacks can't say so.
+    Conclude { settled: bool },
 }
 
 /// A customer, by one reference.
@@ -87,6 +91,8 @@ pub struct Resolver<'a> {
     pub db: &'a Db,
     pub booker: &'a Booker,
     pub rules: &'a Admin,
+    /// For how long the processor must have known nothing of a withdrawal.
+    pub missing_us: i64,
     pub now_us: i64,
 }
 
@@ -118,6 +124,8 @@ impl Action {
             Self::Ignore => "ignore",
             Self::Link { .. } => "link",
             Self::Correct { .. } => "correct",
+            Self::Refund => "refund",
+            Self::Conclude { .. } => "conclude",
         }
     }
 }
@@ -138,11 +146,15 @@ impl Resolver<'_> {
             Action::Assign { .. } => suspended(&listed, action)?,
             Action::BookAnyway => self.would_move(&listed).await?,
             Action::Correct { debit, currency, amount, .. } => correction(&listed, *debit, currency, amount)?,
+            Action::Refund | Action::Conclude { .. } => {
+                return Err(ResolveError::Unfit("that is for withdrawals".to_owned()));
+            }
         };
         let needs_second = moves.iter().any(|(currency, amount)| self.rules.needs_second(currency, *amount));
         let asked = Asked {
             merchant: listed.merchant,
             discrepancy: id,
+            withdrawal: 0,
             action: action.word(),
             params: json(action)?,
             note: note.to_owned(),
@@ -187,7 +199,7 @@ impl Resolver<'_> {
         proposals::get(self.db, id).await?.ok_or_else(none)
     }
 
-    async fn carry_out(&self, id: i64, actor: &Actor) -> Result<Proposal, ResolveError> {
+    pub(super) async fn carry_out(&self, id: i64, actor: &Actor) -> Result<Proposal, ResolveError> {
         let proposal = self.proposal(id).await?;
         if proposal.state == State::Approved {
             let (state, outcome) = self.execute(&proposal).await?;
@@ -198,13 +210,18 @@ impl Resolver<'_> {
 
     /// What the ledger says to it. The order's bytes follow from the proposal alone.
     async fn execute(&self, proposal: &Proposal) -> Result<(State, String), ResolveError> {
-        let none = || ResolveError::NotFound(format!("discrepancy {}", proposal.discrepancy));
-        let listed = discrepancies::get(self.db, proposal.discrepancy).await?.ok_or_else(none)?;
         let action: Action = serde_json::from_str(&proposal.params)
             .map_err(|error| StoreError::Corrupt(format!("proposal {}: {error}", proposal.id)))?;
+        if proposal.withdrawal != 0 {
+            return self.execute_ending(proposal, &action).await;
+        }
+        let none = || ResolveError::NotFound(format!("discrepancy {}", proposal.discrepancy));
+        let listed = discrepancies::get(self.db, proposal.discrepancy).await?.ok_or_else(none)?;
         let order = match action {
             Action::BookAnyway => return self.book_anyway(&listed).await,
-            Action::Ignore | Action::Link { .. } => return Ok((State::Declined, "nothing to carry out".to_owned())),
+            Action::Ignore | Action::Link { .. } | Action::Refund | Action::Conclude { .. } => {
+                return Ok((State::Declined, "nothing to carry out".to_owned()));
+            }
             Action::Assign { customer } => self.assignment(&listed, &customer, proposal).await?,
             Action::Correct { debit, credit, customer, currency, amount } => {
                 // A hold books nothing any more before it is corrected by hand, or a replay could move the same money too.
@@ -365,18 +382,18 @@ fn parse(amount: &str) -> Result<Amount, ResolveError> {
     Amount::parse(amount).map_err(|error| ResolveError::Unfit(format!("`amount` {amount}: {error}")))
 }
 
-fn conflict(code: &'static str, detail: String) -> ResolveError {
+pub(super) fn conflict(code: &'static str, detail: String) -> ResolveError {
     ResolveError::Conflict { code, detail }
 }
 
 /// Who asked, and who let it pass.
-fn people(proposal: &Proposal) -> String {
+pub(super) fn people(proposal: &Proposal) -> String {
     match proposal.decided_by.as_ref().filter(|by| **by != proposal.asked_by) {
         Some(second) => format!("{} with {second}", proposal.asked_by),
         None => proposal.asked_by.clone(),
     }
 }
 
-fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+pub(super) fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Corrupt(format!("what can't be written as JSON: {error}")))
 }

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::ending::{self, Decided, Outcome};
 use super::import;
 use super::output::{Listing, Output, Usage, print, tell};
 use crate::app::database;
+use crate::booker::ending::Ending;
 use crate::config::{Settings, Sources};
 use crate::domain::ids::{CustomerId, MerchantId};
 use crate::http::admin::shape::Row;
@@ -87,6 +89,20 @@ pub enum Withdrawals {
         #[arg(long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Gives the money of a missing withdrawal back: the processor was asked, and it was never done
+    Refund {
+        id: i64,
+        #[command(flatten)]
+        decided: Decided,
+    },
+    /// Ends a withdrawal that its callbacks can't end
+    Conclude {
+        id: i64,
+        #[arg(long, value_enum)]
+        outcome: Outcome,
+        #[command(flatten)]
+        decided: Decided,
+    },
 }
 
 /// Which rows are meant, and how they are shown.
@@ -160,33 +176,36 @@ pub async fn run_payments(command: Payments, sources: &Sources) -> anyhow::Resul
 
 pub async fn run_withdrawals(command: Withdrawals, sources: &Sources) -> anyhow::Result<u8> {
     let settings = Settings::load(sources)?;
-    let db = database(&settings).await?;
     match command {
-        Withdrawals::List { which, state } => {
-            let code = state.map(|word| {
-                let words = outgoing::WITHDRAWAL_STATES;
-                outgoing::code(&words, &word).ok_or_else(|| Usage(format!("a state is one of {}.", words.join(", "))))
-            });
-            let merchant = merchant(&db, which.merchant.as_deref()).await?;
-            let filter = outgoing::Filter { merchant, state: code.transpose()?, q: which.q.clone() };
-            let mut listing = Listing::new(WITHDRAWALS);
-            let mut after = None;
-            while let Some(room) = room(&listing, which.limit) {
-                let page = outgoing::withdrawals(&db, &filter, after, room).await?;
-                listing.rows.extend(page.rows.iter().map(shape::withdrawal));
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
-            }
-            listing.print(which.output)?;
-            Ok(0)
-        }
+        Withdrawals::List { which, state } => list_withdrawals(&database(&settings).await?, &which, state).await,
         Withdrawals::Show { id, output } => {
-            let detail = outgoing::withdrawal(&db, id).await?;
+            let detail = outgoing::withdrawal(&database(&settings).await?, id).await?;
             show(detail.as_ref().map(shape::detail), &format!("withdrawal {id}"), output)
         }
+        Withdrawals::Refund { id, decided } => ending::run(settings, id, Ending::Refunded, decided).await,
+        Withdrawals::Conclude { id, outcome, decided } => ending::run(settings, id, outcome.into(), decided).await,
     }
+}
+
+async fn list_withdrawals(db: &Db, which: &Which, state: Option<String>) -> anyhow::Result<u8> {
+    let code = state.map(|word| {
+        let words = outgoing::WITHDRAWAL_STATES;
+        outgoing::code(&words, &word).ok_or_else(|| Usage(format!("a state is one of {}.", words.join(", "))))
+    });
+    let merchant = merchant(db, which.merchant.as_deref()).await?;
+    let filter = outgoing::Filter { merchant, state: code.transpose()?, q: which.q.clone() };
+    let mut listing = Listing::new(WITHDRAWALS);
+    let mut after = None;
+    while let Some(room) = room(&listing, which.limit) {
+        let page = outgoing::withdrawals(db, &filter, after, room).await?;
+        listing.rows.extend(page.rows.iter().map(shape::withdrawal));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    listing.print(which.output)?;
+    Ok(0)
 }
 
 /// How many rows the next page may have; `None` when there are enough.

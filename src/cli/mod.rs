@@ -8,6 +8,7 @@ pub mod config_cmd;
 pub mod demo;
 pub mod discrepancies;
 pub mod doctor;
+pub mod ending;
 pub mod events;
 pub mod export;
 pub mod healthcheck;
@@ -89,7 +90,7 @@ enum Command {
     /// Customers: list, look into, make known beforehand
     #[command(subcommand)]
     Customers(books::Customers),
-    /// Withdrawals that were requested through us: list, look into
+    /// Withdrawals that were requested through us: list, look into, end
     #[command(subcommand)]
     Withdrawals(books::Withdrawals),
     /// Payments: list, look into

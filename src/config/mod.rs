@@ -141,6 +141,13 @@ pub struct Outbound {
     pub missing_s: u64,
 }
 
+impl Outbound {
+    /// For how long the processor must have known nothing of a withdrawal that was sent, until it is missing.
+    pub fn missing_us(&self) -> i64 {
+        i64::try_from(self.missing_s).unwrap_or(i64::MAX).saturating_mul(1_000_000)
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Limits {
     pub body_bytes: usize,

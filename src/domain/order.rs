@@ -46,6 +46,9 @@ pub struct Finding {
     pub amount: Amount,
     /// What may explain it, for the eyes of whoever looks.
     pub note: String,
+    /// The merchant's name of what it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign_id: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,9 +199,12 @@ impl Order {
                 ..Head::default()
             },
             Self::Correct(_) => Head { kind: Some("correction".to_owned()), ..Head::default() },
-            Self::Report(_) | Self::Settle { .. } => {
-                Head { kind: Some("reconciliation".to_owned()), ..Head::default() }
-            }
+            Self::Report(finding) => Head {
+                kind: Some("reconciliation".to_owned()),
+                foreign_id: finding.foreign_id.clone(),
+                ..Head::default()
+            },
+            Self::Settle { .. } => Head { kind: Some("reconciliation".to_owned()), ..Head::default() },
         };
         match self.customer() {
             Some((ReferenceKind::EndUserReference, value)) => head.end_user_reference = Some(value.clone()),

@@ -97,6 +97,8 @@ reasons! {
     Outage = 66, "outage";
     /// A deposit that waits for its verification is not what the processor says.
     VerificationDiffers = 67, "verification_differs";
+    /// A withdrawal went out, and the processor has known nothing of it for long.
+    WithdrawalMissing = 68, "withdrawal_missing";
 
     // Failed: the worker tries again.
     /// The database refused this callback; the error is kept beside it.

@@ -201,6 +201,7 @@ async fn report(app: &App, ask: &Ask) -> anyhow::Result<Option<i64>> {
         currency: ask.currency.clone().filter(|_| ask.amount.is_some()).unwrap_or_default(),
         amount: ask.amount.unwrap_or_default(),
         note: format!("{kind} {reference} should be over by now, and the processor knows nothing of it"),
+        foreign_id: None,
     };
     warn!(kind, "The processor knows nothing of a payment that should be over by now");
     super::report(app, ask.merchant, finding, "reconciliation").await

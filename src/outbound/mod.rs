@@ -4,6 +4,7 @@
 pub mod addresses;
 pub mod asks;
 pub mod invoices;
+pub mod missing;
 pub mod outages;
 pub mod reconcile;
 pub mod verify;

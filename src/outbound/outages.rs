@@ -18,6 +18,7 @@ pub async fn report(app: &App, outage: Span, lost: &[Span]) -> anyhow::Result<()
             currency: String::new(),
             amount: Amount::ZERO,
             note: sentence(lost),
+            foreign_id: None,
         };
         super::report(app, merchant, finding, "reception").await?;
     }

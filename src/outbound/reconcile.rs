@@ -103,6 +103,7 @@ async fn open(
             "the processor holds {}, the ledger says {}, withdrawals under way: {}",
             sides.theirs, sides.ours, sides.in_flight
         ),
+        foreign_id: None,
     };
     let placed = app.booker.order(merchant, Order::Report(finding)).await?;
     Ok(reconcile::opened_by(&app.db, CallbackId(placed.id)).await?)

@@ -118,6 +118,7 @@ async fn report(
         currency,
         amount,
         note: format!("deposit {payment}, held as callback {id}: {what}"),
+        foreign_id: None,
     };
     warn!(callback.id = %id, "A deposit that waits is not what the processor says");
     super::report(app, ask.merchant, finding, "verification").await

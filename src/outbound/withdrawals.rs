@@ -12,7 +12,8 @@
 //! - when the processor knows it, what it says is booked like the callback it stands for;
 //! - when it was sent and the processor knows nothing of it, the money stays set aside. A request may still be on its
 //!   way, and what "not found" looks like is not documented. After the time of the setting `outbound.missing_s` it is
-//!   counted as missing and logged, and only a person may give the money back ([`give_back`]).
+//!   missing: people are told ([`super::missing`]), and only they may give the money back
+//!   ([`Resolver::end`](crate::booker::resolve::Resolver::end)).
 
 use std::sync::Arc;
 
@@ -32,8 +33,6 @@ use crate::store::withdrawals::{self, Doubt, Open};
 /// The first questions about an unknown withdrawal are this far apart, the later ones ever further.
 const ASK_MIN_US: i64 = 5_000_000;
 const ASK_MAX_US: i64 = 1_800_000_000;
-/// "Not found" less often than this says nothing.
-const MISSES_MIN: i32 = 3;
 /// How long a certain refusal is offered to a booker that is not there, before the resolver does it.
 const REFUND_TRIES: u32 = 5;
 
@@ -247,47 +246,8 @@ fn soon(app: &App) -> i64 {
     (app.clock)().saturating_add(ASK_MIN_US)
 }
 
-/// Why a person may not give a withdrawal's money back.
-#[derive(Debug, thiserror::Error)]
-pub enum NotGivenBack {
-    #[error("there is no such open withdrawal")]
-    NotOpen,
-    /// It is known, or the processor may yet turn out to know it.
-    #[error("it is not missing: the processor must have known nothing of it for the time that the setting says")]
-    NotMissing,
-    #[error(transparent)]
-    Order(#[from] OrderError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// A person decides that a missing withdrawal was never done.
-pub async fn give_back(app: &App, id: i64, by: &str, note: &str) -> Result<(), NotGivenBack> {
-    let open = withdrawals::open_one(&app.db, id).await?.ok_or(NotGivenBack::NotOpen)?;
-    if !is_missing(&open, (app.clock)(), app.settings.outbound.missing_s) {
-        return Err(NotGivenBack::NotMissing);
-    }
-    let error = format!("given back by {by}: {note}");
-    match app.booker.order(open.merchant, order_refund(&open, &error)).await {
-        Ok(_) => Ok(()),
-        Err(OrderError::Declined(Reason::NotOpen | Reason::NotFound)) => Err(NotGivenBack::NotOpen),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// How many are unknown, and how many of those are missing.
 pub async fn counts(app: &App) -> Result<(u64, u64), StoreError> {
-    let before_us = (app.clock)().saturating_sub(patience_us(app.settings.outbound.missing_s));
-    withdrawals::unknown_counts(&app.db, MISSES_MIN, before_us).await
-}
-
-/// Whether the processor has known nothing of a sent withdrawal for long, and often enough.
-fn is_missing(open: &Open, now_us: i64, missing_s: u64) -> bool {
-    let is_long = |since_us| now_us.saturating_sub(since_us) >= patience_us(missing_s);
-    let is_long = open.missing_since_us.is_some_and(is_long);
-    open.state == withdrawals::State::Unknown && open.missing >= MISSES_MIN && is_long
-}
-
-fn patience_us(seconds: u64) -> i64 {
-    i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000)
+    let before_us = (app.clock)().saturating_sub(app.settings.outbound.missing_us());
+    withdrawals::unknown_counts(&app.db, before_us).await
 }

@@ -1,4 +1,4 @@
-//! Proposals to resolve a discrepancy by moving money: asked by one person, let pass or refused by another, and carried
+//! Proposals to resolve a discrepancy by moving money, or to end a withdrawal: asked by one person, let pass or refused by another, and carried
 //! out once. Each step is a compare-and-set together with its row of the audit log; carrying out is the booker's.
 
 use sea_orm::sea_query::{Expr, ExprTrait};
@@ -52,7 +52,10 @@ impl State {
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub merchant: MerchantId,
+    /// 0: about a withdrawal.
     pub discrepancy: i64,
+    /// 0: about a discrepancy.
+    pub withdrawal: i64,
     pub action: &'static str,
     /// The action with all it needs, as JSON.
     pub params: String,
@@ -67,7 +70,10 @@ pub struct Asked {
 pub struct Proposal {
     pub id: i64,
     pub merchant: MerchantId,
+    /// 0: about a withdrawal.
     pub discrepancy: i64,
+    /// 0: about a discrepancy.
+    pub withdrawal: i64,
     pub action: String,
     pub params: String,
     pub note: String,
@@ -97,6 +103,7 @@ pub async fn ask(db: &Db, asked: &Asked, actor: &Actor) -> Result<Option<i64>, S
         id: ActiveValue::NotSet,
         merchant_id: ActiveValue::Set(asked.merchant.0),
         discrepancy: ActiveValue::Set(asked.discrepancy),
+        withdrawal: ActiveValue::Set(asked.withdrawal),
         action: ActiveValue::Set(asked.action.to_owned()),
         params: ActiveValue::Set(asked.params.clone()),
         note: ActiveValue::Set(asked.note.clone()),
@@ -119,8 +126,11 @@ pub async fn ask(db: &Db, asked: &Asked, actor: &Actor) -> Result<Option<i64>, S
         Err(error) => return Err(error.into()),
     };
     let after = format!("proposal {id} ({}): {} {}", state.word(), asked.action, asked.params);
-    let subject = format!("discrepancy/{}", asked.discrepancy);
-    let deed = Deed { action: "discrepancy.resolve", subject, before: None, after: Some(after), at_us: asked.at_us };
+    let (action, subject) = match asked.withdrawal {
+        0 => ("discrepancy.resolve", format!("discrepancy/{}", asked.discrepancy)),
+        withdrawal => ("withdrawal.end", format!("withdrawal/{withdrawal}")),
+    };
+    let deed = Deed { action, subject, before: None, after: Some(after), at_us: asked.at_us };
     note(&txn, actor, deed).await?;
     txn.commit().await?;
     Ok(Some(id))
@@ -196,6 +206,7 @@ fn proposal(row: Model) -> Result<Proposal, StoreError> {
         id: row.id,
         merchant: MerchantId(row.merchant_id),
         discrepancy: row.discrepancy,
+        withdrawal: row.withdrawal,
         action: row.action,
         params: row.params,
         note: row.note,

@@ -3,7 +3,9 @@
 
 use sea_orm::{ConnectionTrait as _, QueryResult, Statement, Value};
 
+use super::booking::own::ELSEWHERE;
 use super::{Db, StoreError};
+use crate::domain::amount::Amount;
 use crate::domain::ids::MerchantId;
 
 /// Where a withdrawal stands. The number is what the database stores.
@@ -51,12 +53,17 @@ impl State {
     }
 }
 
-/// An open withdrawal, as much as asking about it needs.
+/// "Not found" less often than this says nothing.
+const MISSES_MIN: i32 = 3;
+
+/// An open withdrawal, as much as asking about it and ending it needs.
 #[derive(Debug, Clone)]
 pub struct Open {
     pub id: i64,
     pub merchant: MerchantId,
     pub foreign_id: String,
+    pub currency: String,
+    pub amount: Amount,
     pub state: State,
     /// `None`: not a byte of it has gone out, and none will.
     pub sent_us: Option<i64>,
@@ -70,8 +77,16 @@ pub struct Open {
     pub answer: Option<(u16, Vec<u8>)>,
 }
 
-const OPEN: &str =
-    "id, merchant_id, foreign_id, state, sent_us, next_us, attempts, missing, missing_since_us, answer_status, answer";
+const OPEN: &str = "id, merchant_id, foreign_id, currency, CAST(amount AS text) AS amount, state, sent_us, next_us,
+    attempts, missing, missing_since_us, answer_status, answer";
+
+impl Open {
+    /// Whether the processor has known nothing of it for long, and often enough.
+    pub fn is_missing(&self, now_us: i64, patience_us: i64) -> bool {
+        let is_long = |since_us: i64| now_us.saturating_sub(since_us) >= patience_us;
+        self.state == State::Unknown && self.missing >= MISSES_MIN && self.missing_since_us.is_some_and(is_long)
+    }
+}
 
 /// Takes a requested withdrawal in order to send it, once and for all: the bytes to be sent. `None`: it is not
 /// requested any more, or the switch is off.
@@ -144,9 +159,9 @@ pub async fn due(db: &Db, now_us: i64, until_us: i64, limit: i64) -> Result<Vec<
     db.orm.query_all_raw(statement(db, &sql, values)).await?.iter().map(open).collect()
 }
 
-/// One that is open, whatever its state.
-pub async fn open_one(db: &Db, id: i64) -> Result<Option<Open>, StoreError> {
-    let sql = format!("SELECT {OPEN} FROM withdrawals WHERE id = $1 AND state < 5");
+/// One that was requested through us, whatever its state.
+pub async fn get(db: &Db, id: i64) -> Result<Option<Open>, StoreError> {
+    let sql = format!("SELECT {OPEN} FROM withdrawals WHERE id = $1 AND api <> {ELSEWHERE}");
     db.orm.query_one_raw(statement(db, &sql, [id.into()])).await?.as_ref().map(open).transpose()
 }
 
@@ -172,11 +187,52 @@ pub async fn found(db: &Db, id: i64, next_us: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// How many are unknown, and how many of those the processor has known nothing of `misses` times since `before_us`.
-pub async fn unknown_counts(db: &Db, misses: i32, before_us: i64) -> Result<(u64, u64), StoreError> {
+/// Those that have been missing since `before_us`, and that nobody was told of.
+pub async fn untold(db: &Db, before_us: i64, limit: i64) -> Result<Vec<Open>, StoreError> {
+    let sql = format!(
+        "SELECT {OPEN} FROM withdrawals WHERE state = 3 AND discrepancy IS NULL AND missing >= $1
+            AND missing_since_us <= $2 ORDER BY id LIMIT $3"
+    );
+    let values = [MISSES_MIN.into(), before_us.into(), limit.into()];
+    db.orm.query_all_raw(statement(db, &sql, values)).await?.iter().map(open).collect()
+}
+
+/// Remembers which discrepancy tells that it is missing; `None` once it is known.
+pub async fn tell(db: &Db, id: i64, discrepancy: Option<i64>) -> Result<(), StoreError> {
+    let sql = "UPDATE withdrawals SET discrepancy = $2 WHERE id = $1";
+    db.orm.execute_raw(statement(db, sql, [id.into(), discrepancy.into()])).await?;
+    Ok(())
+}
+
+/// One that was told of as missing, and is known meanwhile.
+#[derive(Debug)]
+pub struct Found {
+    pub id: i64,
+    pub merchant: MerchantId,
+    pub state: State,
+    pub discrepancy: i64,
+}
+
+/// Those, oldest first.
+pub async fn known_again(db: &Db, limit: i64) -> Result<Vec<Found>, StoreError> {
+    let sql = "SELECT id, merchant_id, state, discrepancy FROM withdrawals
+        WHERE discrepancy IS NOT NULL AND (state <> 3 OR missing = 0) ORDER BY discrepancy LIMIT $1";
+    let found = |row: &QueryResult| {
+        Ok(Found {
+            id: row.try_get("", "id")?,
+            merchant: MerchantId(row.try_get("", "merchant_id")?),
+            state: state_of(row)?,
+            discrepancy: row.try_get("", "discrepancy")?,
+        })
+    };
+    db.orm.query_all_raw(statement(db, sql, [limit.into()])).await?.iter().map(found).collect()
+}
+
+/// How many are unknown, and how many of those have been missing since `before_us`.
+pub async fn unknown_counts(db: &Db, before_us: i64) -> Result<(u64, u64), StoreError> {
     let sql = "SELECT count(*), count(CASE WHEN missing >= $1 AND missing_since_us <= $2 THEN 1 END)
         FROM withdrawals WHERE state = 3";
-    let Some(row) = db.orm.query_one_raw(statement(db, sql, [misses.into(), before_us.into()])).await? else {
+    let Some(row) = db.orm.query_one_raw(statement(db, sql, [MISSES_MIN.into(), before_us.into()])).await? else {
         return Ok((0, 0));
     };
     let count = |index| row.try_get_by_index::<i64>(index).map(i64::unsigned_abs);
@@ -184,7 +240,9 @@ pub async fn unknown_counts(db: &Db, misses: i32, before_us: i64) -> Result<(u64
 }
 
 fn open(row: &QueryResult) -> Result<Open, StoreError> {
-    let state: i16 = row.try_get("", "state")?;
+    let amount: String = row.try_get("", "amount")?;
+    let amount =
+        Amount::parse(&amount).map_err(|error| StoreError::Corrupt(format!("the amount of a withdrawal: {error}")))?;
     let status: Option<i16> = row.try_get("", "answer_status")?;
     let answer: Option<Vec<u8>> = row.try_get("", "answer")?;
     let status = status.and_then(|status| u16::try_from(status).ok());
@@ -192,7 +250,9 @@ fn open(row: &QueryResult) -> Result<Open, StoreError> {
         id: row.try_get("", "id")?,
         merchant: MerchantId(row.try_get("", "merchant_id")?),
         foreign_id: row.try_get("", "foreign_id")?,
-        state: State::from_code(state).ok_or_else(|| StoreError::Corrupt(format!("withdrawal state {state}")))?,
+        currency: row.try_get("", "currency")?,
+        amount,
+        state: state_of(row)?,
         sent_us: row.try_get("", "sent_us")?,
         next_us: row.try_get("", "next_us")?,
         attempts: row.try_get("", "attempts")?,
@@ -200,6 +260,11 @@ fn open(row: &QueryResult) -> Result<Open, StoreError> {
         missing_since_us: row.try_get("", "missing_since_us")?,
         answer: status.zip(answer),
     })
+}
+
+fn state_of(row: &QueryResult) -> Result<State, StoreError> {
+    let state: i16 = row.try_get("", "state")?;
+    State::from_code(state).ok_or_else(|| StoreError::Corrupt(format!("withdrawal state {state}")))
 }
 
 fn status(status: u16) -> Value {

@@ -8,6 +8,7 @@ use tracing::error;
 
 use super::{Progress, Worker};
 use crate::app::App;
+use crate::outbound::missing;
 use crate::outbound::withdrawals::{counts, resolve};
 use crate::store::withdrawals;
 
@@ -42,6 +43,8 @@ impl Worker for Resolver {
         for open in &due {
             resolve(app, open).await?;
         }
+        missing::tell(app).await?;
+        missing::settle(app).await?;
         self.count().await?;
         let is_all = i64::try_from(due.len()).is_ok_and(|due| due < BATCH);
         Ok(if is_all { Progress::Idle } else { Progress::More })

@@ -87,6 +87,7 @@ const EXPECTED: &[&str] = &[
     "POST /api/outbound/stop operator",
     "POST /api/outbound/start operator",
     "POST /api/withdrawals/{id}/refund approver",
+    "POST /api/withdrawals/{id}/conclude approver",
 ];
 
 /// From the least on: each may what those before it may.

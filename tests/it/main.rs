@@ -67,4 +67,5 @@ mod stories;
 mod tidy;
 mod verify;
 mod wire;
+mod withdrawal_ends;
 mod withdrawals;

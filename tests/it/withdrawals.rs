@@ -210,7 +210,8 @@ async fn what_was_never_sent_comes_back_and_can_never_be_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_have_gone_out_stays_set_aside_until_a_person_decides() {
     let upstream = Upstream::start(forgetful).await;
-    let app = beside(Backend::Postgres, &upstream, &IMPATIENT).await;
+    let app =
+        beside(Backend::Postgres, &upstream, &[&IMPATIENT[..], &[("TALLYHOOK_ADMIN__ALONE", "BTC=1")]].concat()).await;
     fund(&app, "1").await;
     let outgoing = request(&app, "w-1", "1").await;
     let taken = store::take(&app_of(&app).db, outgoing.id, (app_of(&app).clock)()).await.expect("a database");
@@ -219,18 +220,20 @@ async fn what_may_have_gone_out_stays_set_aside_until_a_person_decides() {
     let path = format!("/api/withdrawals/{}/refund", outgoing.id);
     let why = json!({"note": "the processor's support says so"});
     assert_eq!(app.send_json(&path, OPERATOR, &why).await.status, 403, "an approver decides");
-    assert_eq!(app.send_json(&path, APPROVER, &why).await.status, 400, "not yet missing");
+    assert_eq!(app.send_json(&path, APPROVER, &why).await.status, 422, "not yet missing");
     let missing = async || {
         let shown = app.get("/api/outbound", OPERATOR).await.json;
         (shown["withdrawals"]["missing"] == 1).then_some(())
     };
     eventually("the processor knew nothing of it several times", PATIENCE, missing).await;
     assert!(app.ledger().await.contains("held"), "nothing moves by itself");
+    let told = async || (app.rows("/api/discrepancies?reason=withdrawal_missing").await.len() == 1).then_some(());
+    eventually("people are told", PATIENCE, told).await;
     assert_eq!(app.send_json(&path, APPROVER, &json!({})).await.status, 400, "a reason is asked for");
     assert_eq!(app.send_json(&path, APPROVER, &why).await.status, 200);
     assert_eq!(state(&app, "w-1").await, "failed");
     assert!(app.ledger().await.contains("available"));
-    assert_eq!(app.send_json(&path, APPROVER, &why).await.status, 404, "once");
+    assert_eq!(app.send_json(&path, APPROVER, &why).await.status, 409, "once");
     assert_eq!(sent(&upstream), 0);
     app.finish().await;
 }

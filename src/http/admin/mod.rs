@@ -66,6 +66,7 @@ pub static ROUTES: &[Route] = &[
     Route::post("/api/outbound/stop", OPERATOR, || web::to(outbound::stop)),
     Route::post("/api/outbound/start", OPERATOR, || web::to(outbound::start)),
     Route::post("/api/withdrawals/{id}/refund", APPROVER, || web::to(outbound::refund)),
+    Route::post("/api/withdrawals/{id}/conclude", APPROVER, || web::to(outbound::conclude)),
     Route::get("/api/rejected", VIEWER, || web::to(operations::rejected)),
 ];
 

@@ -1,18 +1,24 @@
-//! Outgoing money: how the switch stands, who turned it, and what a person decides about a withdrawal that is missing.
+//! Outgoing money: how the switch stands, who turned it, and what people decide about a withdrawal that its
+//! callbacks can't end.
 
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::callbacks::read;
+use super::query::text;
+use super::resolution::{declined, resolver};
+use super::resolution_shape;
 use crate::app::App;
+use crate::booker::ending::Ending;
 use crate::domain::event::rfc3339;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
-use crate::outbound::withdrawals::{self, NotGivenBack};
-use crate::outbound::{self};
+use crate::outbound::{self, withdrawals};
 use crate::store::outbound::{Switch, state};
+use crate::store::proposals::State as Stand;
 
+type Answer = Result<HttpResponse, ApiError>;
 type Body = Result<web::Bytes, actix_web::Error>;
 
 /// Why. Kept and shown, so a sentence at most.
@@ -40,24 +46,41 @@ pub(super) async fn start(caller: Caller, body: Body, app: web::Data<App>) -> Re
 }
 
 /// `POST /api/withdrawals/{id}/refund`: a missing one was never done.
-pub(super) async fn refund(
-    caller: Caller,
-    id: web::Path<String>,
-    body: Body,
-    app: web::Data<App>,
-) -> Result<HttpResponse, ApiError> {
-    let none = || ApiError::NotFound(format!("open withdrawal {id}"));
-    let number = id.parse().map_err(|_not_a_number| none())?;
-    let note = why(body)?;
-    if note.is_empty() {
-        return Err(ApiError::Invalid("note: say why this withdrawal was never done".to_owned()));
-    }
-    match withdrawals::give_back(&app, number, &caller.name, &note).await {
-        Ok(()) => Ok(HttpResponse::Ok().json(json!({ "id": number.to_string(), "state": "failed" }))),
-        Err(NotGivenBack::NotOpen) => Err(none()),
-        Err(error @ NotGivenBack::NotMissing) => Err(ApiError::Invalid(error.to_string())),
-        Err(NotGivenBack::Order(error)) => Err(error.into()),
-        Err(NotGivenBack::Store(error)) => Err(error.into()),
+pub(super) async fn refund(caller: Caller, id: web::Path<String>, body: Body, app: web::Data<App>) -> Answer {
+    let Why { note } = read(body)?;
+    end(&app, &caller, &id, Ending::Refunded, note).await
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Over {
+    outcome: String,
+    note: String,
+}
+
+/// `POST /api/withdrawals/{id}/conclude`: it is over, and its callbacks can't say so.
+pub(super) async fn conclude(caller: Caller, id: web::Path<String>, body: Body, app: web::Data<App>) -> Answer {
+    let Over { outcome, note } = read(body)?;
+    let ending = match outcome.as_str() {
+        "settled" => Ending::Settled,
+        "failed" => Ending::Failed,
+        word => return Err(ApiError::Invalid(format!("`outcome` must be one of settled, failed, not `{word}`"))),
+    };
+    end(&app, &caller, &id, ending, note).await
+}
+
+/// 200 when it is over, 202 when a second person must agree.
+async fn end(app: &App, caller: &Caller, id: &str, ending: Ending, note: String) -> Answer {
+    let number = id.parse().map_err(|_not_a_number| ApiError::NotFound(format!("withdrawal {id}")))?;
+    let note = text("note", note).map_err(ApiError::Invalid)?;
+    let proposal = resolver(app).end(number, ending, &note, &caller.actor()).await?;
+    match proposal.state {
+        Stand::Waiting => Ok(HttpResponse::Accepted().json(resolution_shape::proposal(&proposal))),
+        Stand::Declined => Err(declined(proposal.outcome)),
+        Stand::Approved | Stand::Done | Stand::Refused => {
+            let state = if ending == Ending::Settled { "settled" } else { "failed" };
+            Ok(HttpResponse::Ok().json(json!({ "id": id, "state": state })))
+        }
     }
 }
 

@@ -227,7 +227,13 @@ pub(super) async fn audit(request: HttpRequest, app: web::Data<App>) -> Answer {
 
 /// What resolving goes by in this process.
 pub fn resolver(app: &App) -> Resolver<'_> {
-    Resolver { db: &app.db, booker: &app.booker, rules: &app.settings.admin, now_us: (app.clock)() }
+    Resolver {
+        db: &app.db,
+        booker: &app.booker,
+        rules: &app.settings.admin,
+        missing_us: app.settings.outbound.missing_us(),
+        now_us: (app.clock)(),
+    }
 }
 
 fn number(id: &str, what: &str) -> Result<i64, ApiError> {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::shape::{self, Row, row};
 use crate::domain::callback::Money;
 use crate::domain::event::rfc3339;
+use crate::domain::order::Order;
 use crate::processor::wire;
 use crate::store::audit_log::Entry;
 use crate::store::callbacks::Detail;
@@ -48,13 +49,30 @@ pub fn discrepancy_detail(listed: &Listed, about: &About) -> Row {
     whole
 }
 
-/// What a body says was sent and received; nothing of one that can't be read.
+/// What a body says was sent and received, or what our own reading found; nothing of one that can't be read.
 pub fn claims(body: &[u8]) -> Option<Value> {
+    if let Some(found) = found(body) {
+        return Some(json!({ "found": found }));
+    }
     let terms = wire::read(body).terms.ok()?;
     let money = |money: &Option<Money>| {
         money.as_ref().map(|money| json!({"currency": money.currency, "amount": money.amount.to_string()}))
     };
     Some(json!({"sent": money(&terms.sent), "received": money(&terms.received)}))
+}
+
+/// What a report of ours found.
+pub fn found(body: &[u8]) -> Option<String> {
+    match Order::parse(body)? {
+        Order::Report(finding) => Some(finding.note),
+        Order::Customer { .. }
+        | Order::Withdrawal(_)
+        | Order::Refund { .. }
+        | Order::Assign { .. }
+        | Order::Correct(_)
+        | Order::Conclude { .. }
+        | Order::Settle { .. } => None,
+    }
 }
 
 fn note(note: &Note) -> Value {
@@ -65,7 +83,8 @@ pub fn proposal(proposal: &Proposal) -> Row {
     let parsed = |text: &str| serde_json::from_str(text).unwrap_or(Value::Null);
     row([
         ("id", proposal.id.to_string().into()),
-        ("discrepancy_id", proposal.discrepancy.to_string().into()),
+        ("discrepancy_id", about(proposal.discrepancy)),
+        ("withdrawal_id", about(proposal.withdrawal)),
         ("action", proposal.action.as_str().into()),
         ("params", parsed(&proposal.params)),
         ("moves", parsed(&proposal.moves)),
@@ -79,6 +98,10 @@ pub fn proposal(proposal: &Proposal) -> Row {
         ("ended_at", proposal.ended_us.map(rfc3339).into()),
         ("outcome", proposal.outcome.as_deref().into()),
     ])
+}
+
+fn about(id: i64) -> Value {
+    Some(id).filter(|id| *id != 0).map(|id| id.to_string()).into()
 }
 
 pub fn deed(entry: &Entry) -> Row {

@@ -212,9 +212,15 @@ pub(super) const DOCS: &[Doc] = &[
     ),
     post(
         "/api/withdrawals/{id}/refund",
-        "Gives back what an unsent withdrawal set aside",
-        "Reasoned",
-        &[(200, "GivenBack"), (409, "Problem")],
+        "Gives back what a missing withdrawal set aside; 202 when a second person must agree",
+        "EndNote",
+        &[(200, "Ended"), (202, "Proposal"), (409, "Problem"), (422, "Problem")],
+    ),
+    post(
+        "/api/withdrawals/{id}/conclude",
+        "Ends a withdrawal that its callbacks can't end; 202 when a second person must agree",
+        "Conclusion",
+        &[(200, "Ended"), (202, "Proposal"), (409, "Problem"), (422, "Problem")],
     ),
     get("/api/v2/{path:.*}", "The processor's own API, forwarded unchanged", &[], FORWARDED),
     post("/api/v2/{path:.*}", "The processor's own API; withdrawals are booked before they are sent", "", FORWARDED),
@@ -249,7 +255,7 @@ impl Doc {
     }
 
     pub(super) fn is_body_required(&self) -> bool {
-        matches!(self.body, "NewReplay" | "Resolution" | "Comment" | "Redeliver")
+        matches!(self.body, "NewReplay" | "Resolution" | "Comment" | "Redeliver" | "EndNote" | "Conclusion")
     }
 
     /// The problems that every route of its kind may answer.

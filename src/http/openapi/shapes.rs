@@ -16,7 +16,7 @@ pub(super) const PROBLEMS: &[Line] = &[
     ("invalid_request", "The query or the body can't be read; `detail` says what is allowed."),
     ("unfit", "Understood, but it makes no sense for what it is about."),
     ("not_open", "What it is about is resolved or settled already."),
-    ("proposal_open", "Another proposal about the discrepancy is open."),
+    ("proposal_open", "Another proposal about the same thing is open."),
     ("already_decided", "The proposal is approved, done or refused already."),
     ("unknown_customer", "The ledger knows no such customer, or none belongs here."),
     ("customer_contradictory", "The references belong to two customers."),
@@ -104,7 +104,7 @@ pub(super) const SHAPES: &[Line] = &[
     ("Note", "kind:s at:s who:s text:s"),
     (
         "Proposal",
-        "id:s discrepancy_id:s action:s params:o moves:o note:s state:s needs_second:b asked_by:s asked_at:s \
+        "id:s discrepancy_id:s? withdrawal_id:s? action:s params:o moves:o note:s state:s needs_second:b asked_by:s asked_at:s \
          decided_by:s? decided_at:s? ended_at:s? outcome:s?",
     ),
     ("Deed", "id:s at:s who:s role:s action:s subject:s before:s? after:s? request_id:s"),
@@ -142,7 +142,7 @@ pub(super) const SHAPES: &[Line] = &[
          user_identifier:s? tx_hash:s? created_at:s",
     ),
     ("Waiting", "unknown:i missing:i"),
-    ("GivenBack", "id:s state:s"),
+    ("Ended", "id:s state:s"),
     ("Readiness", "ready:b stopping:b database:s broker:s"),
     ("GatewayFailure", "success:b message:s"),
     ("DropInFailure", "error:s~ code:s~ errors:o~"),
@@ -192,6 +192,8 @@ pub(super) const REQUESTS: &[Line] = &[
     ("NewWithdrawal", "currency:s! network:s! amount:x! to_address:s! tag:s? user_identifier:s? idempotency_key:s?"),
     ("Owner", "owner:s?"),
     ("Reasoned", "note:s"),
+    ("EndNote", "note:s!"),
+    ("Conclusion", "outcome:s! note:s!"),
 ];
 
 /// The schema of one line.

@@ -17,7 +17,7 @@ use crate::domain::account::AccountKind;
 use crate::domain::callback::Money;
 use crate::domain::reason::Reason;
 use crate::http::admin::query::Params;
-use crate::http::admin::resolution;
+use crate::http::admin::{resolution, resolution_shape};
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::processor::wire;
@@ -169,6 +169,8 @@ struct One {
     customer: Dash,
     owner: Option<String>,
     amount: Dash,
+    /// What a report of ours found; otherwise what the body says.
+    found: Option<String>,
     sent: Dash,
     received: Dash,
     story: Option<Story>,
@@ -253,6 +255,7 @@ async fn page(app: &App, caller: &Caller, id: i64, said: Option<Said>) -> Answer
     let detail = callbacks::get(&app.db, listed.discrepancy.callback).await?;
     let body = detail.as_ref().and_then(|detail| detail.body.as_deref());
     let (sent, received) = body.map(claims).unwrap_or_default();
+    let found = body.and_then(resolution_shape::found);
     let about = proposals::about(&app.db, id).await?;
     let mut story = match detail {
         Some(detail) => Some(story::tell(app, detail).await?),
@@ -283,6 +286,7 @@ async fn page(app: &App, caller: &Caller, id: i64, said: Option<Said>) -> Answer
         customer: Names::of(app).dash(customer),
         owner,
         amount: Dash(money.map(|(currency, amount)| format!("{amount} {currency}"))),
+        found,
         sent: Dash(sent),
         received: Dash(received),
         story,

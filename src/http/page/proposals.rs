@@ -24,6 +24,7 @@ const ROWS: u64 = 50;
 /// A proposal, and what whoever looks may do about it.
 pub(super) struct Proposed {
     pub id: i64,
+    /// 0: it is about a withdrawal.
     pub discrepancy: i64,
     pub what: String,
     pub moves: String,
@@ -93,6 +94,11 @@ fn what(proposal: &Proposal, names: Names) -> String {
             };
             format!("Post {amount} {currency}: debit {}, credit {}", side(debit), side(credit))
         }
+        Action::Refund => format!("Give the money of withdrawal {} back: it was never done", proposal.withdrawal),
+        Action::Conclude { settled: true } => format!("End withdrawal {}: it was paid out", proposal.withdrawal),
+        Action::Conclude { settled: false } => {
+            format!("End withdrawal {}: it failed, and its money comes back", proposal.withdrawal)
+        }
     }
 }
 
@@ -156,6 +162,9 @@ async fn find(app: &App, id: &str) -> Result<Proposal, ApiError> {
 }
 
 async fn answer(app: &App, caller: &Caller, discrepancy: i64, done: Result<&'static str, ApiError>) -> Answer {
+    if discrepancy == 0 {
+        return done.map(|_| see("/proposals?state=all"));
+    }
     match done {
         Ok(done) => Ok(see(&format!("/held/{discrepancy}?done={done}"))),
         Err(error) => held::refused(app, caller, discrepancy, error).await,

@@ -56,6 +56,9 @@ pub(super) const fn sentence(reason: Reason) -> &'static str {
         Reason::VerificationDiffers => {
             "AlphaPo's own answer differs from the callback. Someone may know the signing secret: ask AlphaPo."
         }
+        Reason::WithdrawalMissing => {
+            "It went out, and AlphaPo has known nothing of it for long. Ask AlphaPo, then refund or conclude the withdrawal."
+        }
         Reason::BookingFailed => "The database refused it. It is tried again by itself; the error is kept.",
         Reason::InsufficientBalance => "The customer does not have as much.",
         Reason::ForeignIdTaken => "There is a withdrawal of that name already.",
