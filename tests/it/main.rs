@@ -52,6 +52,7 @@ mod replicas;
 mod resolution;
 mod sandbox_api;
 mod sandbox_cli;
+mod sandbox_lies;
 mod sandbox_minutes;
 mod sandbox_php;
 mod sandbox_stories;

@@ -4,6 +4,7 @@
 use super::currencies::{find, printed};
 use super::deposits::Arrival;
 use super::faults::{SCENARIOS, scenario};
+use super::lies::Lie;
 use super::operation::{Operation, Status};
 use super::php::{Value, object};
 use super::post::Callback;
@@ -61,6 +62,8 @@ impl World {
             }
             ("GET", ["faults"]) => Ok(self.faults.shown()),
             ("POST", ["faults"]) => self.set_faults(body),
+            ("GET", ["lies"]) => Ok(list(self.lies(asked(query, "kind")))),
+            ("POST", ["lies"]) => self.set_lie(now, body),
             ("GET", ["scenarios"]) => Ok(self.scenarios()),
             ("POST", ["scenarios"]) => self.set_scenarios(body),
             ("POST", ["reset"]) => {
@@ -107,10 +110,10 @@ impl World {
         let code = word(body, "currency")?;
         let currency = find(code).ok_or_else(|| format!("there is no currency {code}"))?;
         let balance = amount(body, "balance")?;
-        let key = body.get("key").and_then(Value::scalar);
-        let merchant = self.merchants.iter_mut().find(|merchant| key.is_none_or(|key| key == merchant.key));
-        let merchant = merchant.ok_or_else(|| Refusal::Missing("there is no merchant with that key".to_owned()))?;
-        merchant.balances.insert(currency.code.to_owned(), balance);
+        let merchant = self.merchant_of(body)?;
+        if let Some(merchant) = self.merchants.get_mut(merchant) {
+            merchant.balances.insert(currency.code.to_owned(), balance);
+        }
         Ok(self.balances())
     }
 
@@ -179,6 +182,36 @@ impl World {
         }
         self.faults = faults;
         Ok(self.faults.shown())
+    }
+
+    /// `{"kind":"wrong_amount","times":2}` for the next operations that it is possible with. What needs no operation
+    /// happens at once: `{"kind":"balance_shifted","currency":"BTC","amount":"-0.1"}`.
+    fn set_lie(&mut self, now: i64, body: &Value) -> Told {
+        let kind = word(body, "kind")?;
+        let names = Lie::names().collect::<Vec<_>>().join(", ");
+        let lie = Lie::named(kind).ok_or_else(|| format!("there is no {kind}, only {names}"))?;
+        let is_at_once = body.get("amount").is_some() && matches!(lie, Lie::UnknownWithdrawal | Lie::BalanceShifted);
+        if is_at_once {
+            let merchant = self.merchant_of(body)?;
+            let money = Money { currency: word(body, "currency")?.to_owned(), amount: amount(body, "amount")? };
+            find(&money.currency).ok_or_else(|| format!("there is no currency {}", money.currency))?;
+            if lie == Lie::BalanceShifted {
+                self.shift_balance(now, merchant, money);
+            } else {
+                let sent = self.send_unknown(now, merchant, money);
+                sent.ok_or_else(|| "the balance does not cover that".to_owned())?;
+            }
+        } else {
+            let times = body.get("times").and_then(Value::scalar).map_or(Ok(1), str::parse::<u32>);
+            self.ask_to_lie(lie, times.map_err(|_not_a_number| "times is a whole number".to_owned())?);
+        }
+        Ok(list(self.lies(None)))
+    }
+
+    fn merchant_of(&self, body: &Value) -> Result<usize, Refusal> {
+        let key = body.get("key").and_then(Value::scalar);
+        let found = self.merchants.iter().position(|merchant| key.is_none_or(|key| key == merchant.key));
+        found.ok_or_else(|| Refusal::Missing("there is no merchant with that key".to_owned()))
     }
 
     fn scenarios(&self) -> Value {
@@ -278,7 +311,7 @@ fn number(text: &str) -> Result<i64, Refusal> {
     text.parse().map_err(|_not_a_number| Refusal::Missing(format!("{text} is no operation's id")))
 }
 
-fn asked<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+pub(super) fn asked<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 

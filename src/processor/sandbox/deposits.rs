@@ -241,6 +241,7 @@ impl Operation {
             latest: None,
             moved: Vec::new(),
             created_us,
+            updated_us: created_us,
         }
     }
 }

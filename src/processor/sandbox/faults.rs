@@ -1,5 +1,6 @@
 //! What may go wrong, how often, and which story a new operation follows. Settings of the simulator, by name.
 
+use super::lies::Lie;
 use super::php::Value;
 
 /// Times in a hundred that each fault happens.
@@ -23,6 +24,8 @@ pub struct Faults {
     pub swallow: u8,
     /// A withdrawal's callback is delivered before the API answers.
     pub early: u8,
+    /// What goes wrong about money itself, in the order of [`Lie::ALL`].
+    pub lies: [u8; Lie::ALL.len()],
     /// Milliseconds, of real time.
     pub slow_ms: u64,
 }
@@ -31,7 +34,8 @@ impl Faults {
     pub const NAMES: [&'static str; 9] =
         ["duplicate", "reorder", "lose", "unheard", "drift", "slow", "fail", "swallow", "early"];
 
-    /// Every fault at the same rate, but a lost callback and a failing API at a quarter of it.
+    /// Every fault at the same rate, but a lost callback and a failing API at a quarter of it. What callbacks say about
+    /// money stays true.
     pub fn all(rate: u8) -> Self {
         let rare = rate.div_ceil(4);
         Self {
@@ -44,6 +48,7 @@ impl Faults {
             fail: rare,
             swallow: rare,
             early: rate,
+            lies: [0; Lie::ALL.len()],
             slow_ms: 50,
         }
     }
@@ -58,7 +63,7 @@ impl Faults {
         let rate = rate.ok_or_else(|| format!("{name} is a rate in percent, from 0 to 100"))?;
         let place = match name {
             "all" => {
-                *self = Self { slow_ms: self.slow_ms, ..Self::all(rate) };
+                *self = Self { slow_ms: self.slow_ms, lies: self.lies, ..Self::all(rate) };
                 return Ok(());
             }
             "duplicate" => &mut self.duplicate,
@@ -70,10 +75,19 @@ impl Faults {
             "fail" => &mut self.fail,
             "swallow" => &mut self.swallow,
             "early" => &mut self.early,
-            _ => return Err(format!("there is no fault {name}, only all, slow_ms, {}", Self::NAMES.join(", "))),
+            _ => match Lie::ALL.iter().zip(&mut self.lies).find(|(lie, _)| lie.word() == name) {
+                Some((_, place)) => place,
+                None => {
+                    return Err(format!("there is no fault {name}, only all, slow_ms, {}", Self::names().join(", ")));
+                }
+            },
         };
         *place = rate;
         Ok(())
+    }
+
+    fn names() -> Vec<&'static str> {
+        Self::NAMES.into_iter().chain(Lie::ALL.map(Lie::word)).collect()
     }
 
     /// As the control API shows it.
@@ -89,7 +103,8 @@ impl Faults {
             self.swallow,
             self.early,
         ];
-        let rates = Self::NAMES.iter().zip(rates).map(|(name, rate)| ((*name).to_owned(), Value::int(rate.into())));
+        let rates = Self::names().into_iter().zip(rates.into_iter().chain(self.lies));
+        let rates = rates.map(|(name, rate)| (name.to_owned(), Value::int(rate.into())));
         let slow_ms = ("slow_ms".to_owned(), Value::Number(self.slow_ms.to_string()));
         Value::Object(rates.chain([slow_ms]).collect())
     }

@@ -153,6 +153,8 @@ pub struct Operation {
     /// What it took from or gave to the merchant's balances so far.
     pub moved: Vec<Money>,
     pub created_us: i64,
+    /// When its status changed last.
+    pub updated_us: i64,
 }
 
 impl Operation {

@@ -23,6 +23,8 @@ pub struct Callback {
     pub attempts: Vec<Attempt>,
     /// Held back, so that nobody should wait for it.
     pub is_late: bool,
+    /// It claims something else than what happened.
+    pub is_untrue: bool,
     failures: usize,
     duplicates: u8,
 }
@@ -97,6 +99,7 @@ impl Callback {
             state: if is_lost { State::Lost } else { State::Waiting },
             attempts: Vec::new(),
             is_late: false,
+            is_untrue: false,
             failures: 0,
             duplicates: 0,
         }

@@ -54,7 +54,7 @@ impl World {
         Ok(Answer::data(200, Value::List(shown.collect())))
     }
 
-    /// `GET /transactions/info`: the latest callback's body, as it was sent. By reference only withdrawals are found.
+    /// `GET /transactions/info`: the latest callback's body, as it was sent, unless that is not true. By reference only withdrawals are found.
     pub(super) fn transaction_info(&mut self, _now: i64, call: &Call<'_>) -> Answered {
         let mut fields = Fields::of(call.form);
         let (id, foreign_id, txid) = (fields.optional("id"), fields.optional("foreign_id"), fields.optional("txid"));
@@ -73,6 +73,7 @@ impl World {
             return Err(Answer::invalid(field, &format!("The selected {} is invalid.", field.replace('_', " "))));
         };
         let latest = operation.latest.and_then(|index| self.callbacks.get(index));
+        let latest = latest.filter(|callback| !callback.is_untrue);
         let body = latest.map_or_else(|| php::encode(&operation.body()), |callback| callback.body.clone());
         Ok(Answer { body, ..Answer::json(200, &Value::Null) })
     }

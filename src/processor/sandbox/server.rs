@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::api::{Request, Wait};
 use super::clock::Clock;
-use super::control::Refusal;
+use super::control::{Refusal, asked};
 use super::php::{self, Value, object};
 use super::post::{Delivery, Ticket};
 use super::world::{SECOND_US, World};
@@ -130,6 +130,10 @@ async fn until_tried(state: &State, callback: usize) {
 
 fn control(request: &HttpRequest, path: &str, body: &[u8], state: &State) -> HttpResponse {
     let method = request.method().as_str();
+    if (method, path) == ("GET", "/transactions.csv") {
+        let text = state.with(|world, _| world.export(asked(request.query_string(), "key")));
+        return HttpResponse::Ok().content_type("text/csv; charset=utf-8; header=present").body(text);
+    }
     let form = if body.is_empty() { Some(Value::Object(Vec::new())) } else { php::decode(body) };
     let told = match (form, method, path) {
         (None, _, _) => Err(Refusal::Invalid("the body is no JSON".to_owned())),

@@ -197,8 +197,8 @@ impl World {
         let mut wait = if scenario == "timeout" { Wait::Never } else { Wait::No };
         if is_early && !story.is_empty() {
             let (_, status, error) = story.remove(0);
-            if self.become_silently(id, status, error) {
-                let told = self.tell(now, id);
+            if self.become_silently(now, id, status, error) {
+                let told = self.speak(now, id);
                 wait = told.filter(|_| wait == Wait::No).map_or(wait, Wait::Tried);
             }
         }

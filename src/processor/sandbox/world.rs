@@ -10,6 +10,7 @@ use super::currencies::{self, Currency};
 use super::dice::Dice;
 use super::drift;
 use super::faults::{Faults, Plan};
+use super::lies::{Lie, Told};
 use super::operation::{Kind, Operation, Part, Status};
 use super::php;
 use super::post::{Callback, Delivery};
@@ -105,6 +106,10 @@ pub struct World {
     pub(super) dice: Dice,
     pub(super) seed: u64,
     pub faults: Faults,
+    /// What is to go wrong with the next operations, so many times.
+    pub(super) asked_lies: Vec<(Lie, u32)>,
+    /// What went wrong about money so far.
+    pub told: Vec<Told>,
     pub plan: Plan,
     /// Withdrawals worth more wait for a person, in EUR.
     pub(super) limit: Option<Amount>,
@@ -135,6 +140,8 @@ impl World {
             dice: Dice::new(seed),
             seed,
             faults: Faults::default(),
+            asked_lies: Vec::new(),
+            told: Vec::new(),
             plan: Plan::default(),
             limit,
         })
@@ -147,6 +154,8 @@ impl World {
         self.addresses.clear();
         self.callbacks.clear();
         self.quotes.clear();
+        self.asked_lies.clear();
+        self.told.clear();
         self.agenda.clear();
         self.ids = Ids::default();
         self.under_way = 0;
@@ -191,19 +200,19 @@ impl World {
 
     /// Takes an operation to a status, moves the money that goes with it, and tells the merchant. Final ones stay.
     pub(super) fn become_told(&mut self, now: i64, id: i64, status: Status, error: &str) {
-        if self.become_silently(id, status, error) {
-            self.tell(now, id);
+        if self.become_silently(now, id, status, error) {
+            self.speak(now, id);
         }
     }
 
     /// The same without a callback. False for what can't change any more.
-    pub(super) fn become_silently(&mut self, id: i64, status: Status, error: &str) -> bool {
+    pub(super) fn become_silently(&mut self, now: i64, id: i64, status: Status, error: &str) -> bool {
         if self.operations.get(&id).is_none_or(|operation| operation.status.is_final()) {
             return false;
         }
         self.broadcast(id, status);
         let Some(operation) = self.operations.get_mut(&id) else { return false };
-        operation.status = status;
+        (operation.status, operation.updated_us) = (status, now);
         error.clone_into(&mut operation.error);
         let kind = operation.kind;
         let moves: Vec<Money> = match status {
@@ -235,7 +244,13 @@ impl World {
 
     /// Makes a callback of an operation as it stands, and answers its number.
     pub(super) fn tell(&mut self, now: i64, id: i64) -> Option<usize> {
-        let operation = self.operations.get(&id)?;
+        self.tell_as(now, id, None, false)
+    }
+
+    /// The same, or a callback that claims something else, or one that is never sent.
+    pub(super) fn tell_as(&mut self, now: i64, id: i64, claimed: Option<Operation>, must_lose: bool) -> Option<usize> {
+        let truth = self.operations.get(&id)?;
+        let operation = claimed.as_ref().unwrap_or(truth);
         let mut body = operation.body();
         let index = self.callbacks.len();
         let mut dice = self.dice.stream(&format!("callback {index}"));
@@ -245,10 +260,15 @@ impl World {
         let body = php::encode(&body);
         let merchant = self.merchants.get(operation.merchant)?;
         let signature = sign(&merchant.secret, body.as_bytes());
-        let is_lost = dice.percent(self.faults.lose);
+        let is_lost = must_lose || (dice.percent(self.faults.lose) && claimed.is_none());
         let status = operation.status;
         self.callbacks.push(Callback::new(id, operation.merchant, status, body, signature, now, is_lost));
-        if !is_lost {
+        if let Some(callback) = self.callbacks.get_mut(index) {
+            callback.is_untrue = claimed.is_some();
+        }
+        if is_lost {
+            self.note_lost(now, id);
+        } else {
             let is_late = dice.percent(self.faults.reorder);
             if let Some(callback) = self.callbacks.get_mut(index) {
                 callback.is_late = is_late;
