@@ -66,6 +66,8 @@ pub struct Merchant {
     pub policy: Policy,
     /// Which deposits are compared with the processor's answer first.
     pub verify: Verify,
+    /// Customers that are the merchant itself: what they send needs nothing set aside.
+    pub treasury: Vec<String>,
 }
 
 #[derive(Debug, Clone)]

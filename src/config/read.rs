@@ -196,6 +196,7 @@ fn merchant(reader: &mut Reader<'_>, name: &str) -> Merchant {
             above: admin::amounts(reader, &of("verify_above")),
             risk: risk_limit(reader, &of("verify_risk")),
         },
+        treasury: list(reader.text(&of("treasury"))).map(str::to_owned).collect(),
         name: name.to_owned(),
     }
 }

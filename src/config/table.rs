@@ -67,6 +67,11 @@ pub static SETTINGS: &[Setting] = &[
         "CURRENCY=AMOUNT, with commas: above it AlphaPo is asked before a deposit is booked",
     ),
     optional("merchants.<name>.verify_risk", "with a higher risk score too; a decimal number"),
+    setting(
+        "merchants.<name>.treasury",
+        "",
+        "end_user_references, with commas, that are the merchant itself: they may send what they do not have",
+    ),
     secret("tokens.<name>.secret", "the bearer token, at least 12 characters"),
     optional("tokens.<name>.role", "consumer, viewer, operator or approver; each may do what those before it may"),
     setting("listen", "127.0.0.1:8080", "host:port for callbacks, /v1, /api/v2, /livez and /readyz"),

@@ -20,9 +20,9 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use crate::app::App;
-use crate::booker::{OrderError, Refusal};
+use crate::booker::{OrderError, Placed, Refusal};
 use crate::domain::ids::MerchantId;
-use crate::domain::order::Order;
+use crate::domain::order::{Order, Withdrawal};
 use crate::domain::payment::Family;
 use crate::domain::reason::Reason;
 use crate::processor::client::{Answer, Exact, Method, Placed, Subject, Trouble};
@@ -35,6 +35,24 @@ const ASK_MIN_US: i64 = 5_000_000;
 const ASK_MAX_US: i64 = 1_800_000_000;
 /// How long a certain refusal is offered to a booker that is not there, before the resolver does it.
 const REFUND_TRIES: u32 = 5;
+
+/// Whether a customer is the merchant itself, by the settings.
+pub fn is_treasury(app: &App, merchant: MerchantId, reference: &str) -> bool {
+    let settings = app.settings.merchant(app.merchant_name(merchant));
+    settings.is_some_and(|settings| settings.treasury.iter().any(|own| own == reference))
+}
+
+/// Sets the money aside and writes the intent, whichever door it came through. Nobody may send what they do not have but
+/// the merchant itself: its balance becomes what it took out.
+pub async fn place(app: &App, merchant: MerchantId, withdrawal: Withdrawal) -> Result<Placed, OrderError> {
+    let reference =
+        withdrawal.customer.as_ref().filter(|(_, reference)| is_treasury(app, merchant, reference)).cloned();
+    let Some(reference) = reference else {
+        return app.booker.order(merchant, Order::Withdrawal(withdrawal)).await;
+    };
+    app.booker.order(merchant, Order::Customer { references: vec![reference] }).await?;
+    app.booker.order(merchant, Order::Withdrawal(Withdrawal { customer: None, ..withdrawal })).await
+}
 
 /// A requested withdrawal, and how it is to be sent.
 #[derive(Debug)]

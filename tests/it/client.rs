@@ -35,6 +35,7 @@ fn credentials() -> Credentials {
         previous_secret: None,
         policy: Policy::from_code(0),
         verify: Verify::default(),
+        treasury: Vec::new(),
     })
 }
 

@@ -146,11 +146,49 @@ async fn money_that_is_not_there_is_refused_before_any_call() {
     let again = post(&app, "/withdrawal/crypto", &withdrawal("w-2", "user-1", "1")).await;
     assert_eq!((again.status, again.body.as_str()), (400, FOREIGN_ID_TAKEN), "the very same bytes");
     let stranger = post(&app, "/withdrawal/crypto", &withdrawal("w-3", "user-9", "5")).await;
-    assert_eq!(stranger.status, 201, "a customer whom we don't know has nothing that could be set aside");
-    assert_eq!(upstream.seen().len(), 2);
+    assert_eq!((stranger.status, stranger.body.as_str()), (400, r#"{"errors":{"amount":"Not enough amount"}}"#));
+    assert_eq!(upstream.seen().len(), 1);
     assert_eq!(app.receive(&spoken(7, "w-2", "1", "confirmed")).await, 200);
     assert_eq!(state(&app, "w-2").await, "settled");
     assert_eq!(app.ledger().await, "");
+    app.finish().await;
+}
+
+stories!(only_the_merchant_itself_sends_what_it_does_not_have);
+
+async fn only_the_merchant_itself_sends_what_it_does_not_have(backend: Backend) {
+    let upstream = Upstream::always(Reply::Json(201, accepted(7, "w-1"))).await;
+    let app = beside(backend, &upstream, &[("TALLYHOOK_MERCHANTS__MAIN__TREASURY", "house, house-2")]).await;
+    fund(&app, "9").await;
+    let converted = |user: &str| {
+        json!({"currency": "BTC", "amount_to": "50", "convert_to": "EUR", "address": "a-place", "foreign_id": "w-2",
+            "end_user_reference": user})
+    };
+    let mut nobody = converted("");
+    nobody["amount"] = "1".into();
+    for (body, field, message) in [
+        (serde_json::from_str(&withdrawal("w-1", "user-9", "1")).expect("JSON"), "amount", "Not enough amount"),
+        (converted("user-1"), "amount", "The amount must be given: it is set aside first."),
+        (nobody, "end_user_reference", "The end user reference field is required."),
+    ] {
+        let refused = post(&app, "/withdrawal/crypto", &body.to_string()).await;
+        assert_eq!((refused.status, refused.json()), (400, json!({"errors": {field: message}})), "{body}");
+    }
+    assert_eq!(
+        (upstream.seen().len(), app.rows("/api/withdrawals").await.len()),
+        (0, 0),
+        "nothing was written or sent"
+    );
+
+    let told = post(&app, "/withdrawal/crypto", &withdrawal("w-1", "house", "5")).await;
+    assert_eq!((told.status, upstream.seen().len(), state(&app, "w-1").await), (201, 1, "pending"));
+    assert!(!app.ledger().await.contains("held"), "it has nothing that could be set aside");
+    let callback = spoken(7, "w-1", "5", "confirmed").replace("user-1", "house");
+    assert_eq!(app.receive(&callback).await, 200);
+    assert_eq!(state(&app, "w-1").await, "settled");
+    let ledger = app.ledger().await;
+    assert!(ledger.contains("available  house            BTC    -5"), "what the merchant took out: {ledger}");
+    assert_eq!(post(&app, "/withdrawal/crypto", &converted("house-2").to_string()).await.status, 201);
     app.finish().await;
 }
 

@@ -95,6 +95,7 @@ fn settings(sources: &Sources, folder: &Folder) -> anyhow::Result<(Settings, Vec
         key: random_secret(),
         secret: SecretString::from(random_secret()),
         previous_secret: None,
+        treasury: Vec::new(),
         policy: Policy {
             credit: Credit::Gross,
             unknown_customer: UnknownCustomer::Open,

@@ -11,7 +11,7 @@ use super::reply::Said;
 use crate::app::App;
 use crate::booker::{OrderError, Placed};
 use crate::domain::customer::ReferenceKind;
-use crate::domain::order::{Api, Order, Withdrawal};
+use crate::domain::order::{Api, Withdrawal};
 use crate::domain::reason::Reason;
 use crate::outbound;
 use crate::outbound::withdrawals::{self, Fate, Outgoing};
@@ -24,9 +24,9 @@ pub(super) async fn serve(app: &Arc<App>, ask: Ask, fields: Fields) -> Result<An
     if ask.path.contains('?') {
         return Err(Said::BadFormat);
     }
-    let order = read(&ask, fields)?;
-    let foreign_id = order.foreign_id.clone();
-    let placed = place(app, &ask, order).await?;
+    let withdrawal = read(app, &ask, fields)?;
+    let foreign_id = withdrawal.foreign_id.clone();
+    let placed = place(app, &ask, withdrawal).await?;
     // The same bytes again: whatever became of them, they are not sent twice.
     if placed.is_duplicate {
         return Err(taken().into());
@@ -50,7 +50,7 @@ fn taken() -> Wrong {
 }
 
 /// What is to be set aside, and for whom.
-fn read(ask: &Ask, fields: Fields) -> Result<Withdrawal, Said> {
+fn read(app: &App, ask: &Ask, fields: Fields) -> Result<Withdrawal, Said> {
     let asked = ask.asked()?;
     let (currency_field, amount_field) = match fields {
         Fields::Plain => ("currency", "amount"),
@@ -62,18 +62,21 @@ fn read(ask: &Ask, fields: Fields) -> Result<Withdrawal, Said> {
     let address = required("address", asked.address("address")?)?;
     let currency_to = asked.currency("convert_to")?;
     let reference = asked.name("end_user_reference")?;
-    let customer = reference.map(|value| (ReferenceKind::EndUserReference, value));
+    let is_treasury = reference.as_ref().is_some_and(|user| withdrawals::is_treasury(app, ask.merchant, user));
     let is_converted = currency_to.as_ref().is_some_and(|to| *to != currency);
-    let (currency, amount, customer) = match (asked.amount(amount_field)?, asked.amount("amount_to")?) {
-        (Some(amount), _) => (currency, amount, customer),
-        (None, Some(amount)) if !is_converted => (currency, amount, customer),
+    let (currency, amount) = match (asked.amount(amount_field)?, asked.amount("amount_to")?) {
+        (Some(amount), _) => (currency, amount),
+        (None, Some(amount)) if !is_converted => (currency, amount),
         // What it will cost is known only afterwards: there is nothing exact to set aside.
-        (None, Some(amount)) => (currency_to.clone().unwrap_or(currency), amount, None),
+        (None, Some(amount)) if is_treasury => (currency_to.clone().unwrap_or(currency), amount),
+        (None, Some(_)) => return Err(inexact(amount_field).into()),
         (None, None) => return Err(Wrong::missing(amount_field).into()),
     };
+    // Whose balance pays.
+    let user = required("end_user_reference", reference)?;
     Ok(Withdrawal {
         foreign_id,
-        customer,
+        customer: Some((ReferenceKind::EndUserReference, user)),
         currency,
         amount,
         currency_to,
@@ -85,17 +88,18 @@ fn read(ask: &Ask, fields: Fields) -> Result<Withdrawal, Said> {
     })
 }
 
-/// Books the intent. A customer whom we don't know has no balance to take from: then only the row is written.
-async fn place(app: &App, ask: &Ask, order: Withdrawal) -> Result<Placed, Said> {
-    let placed = app.booker.order(ask.merchant, Order::Withdrawal(order.clone())).await;
-    let placed = match placed {
-        Err(OrderError::Declined(Reason::UnknownCustomer)) => {
-            app.booker.order(ask.merchant, Order::Withdrawal(Withdrawal { customer: None, ..order })).await
-        }
-        other => other,
-    };
+/// Nothing goes out that was not set aside, so what it costs must be said.
+fn inexact(amount_field: &'static str) -> Wrong {
+    Wrong::plain(amount_field, &format!("The {} must be given: it is set aside first.", amount_field.replace('_', " ")))
+}
+
+/// Books the intent. A customer whom we don't know has nothing to take it from.
+async fn place(app: &App, ask: &Ask, withdrawal: Withdrawal) -> Result<Placed, Said> {
+    let placed = withdrawals::place(app, ask.merchant, withdrawal).await;
     placed.map_err(|error| match error {
-        OrderError::Declined(Reason::InsufficientBalance) => Wrong::plain("amount", "Not enough amount").into(),
+        OrderError::Declined(Reason::InsufficientBalance | Reason::UnknownCustomer) => {
+            Wrong::plain("amount", "Not enough amount").into()
+        }
         OrderError::Declined(Reason::ForeignIdTaken) => taken().into(),
         OrderError::Declined(Reason::AmountOutOfRange) => Wrong::new("amount", "is invalid").into(),
         OrderError::Declined(_) | OrderError::Refused(_) | OrderError::NoSeal => error.into(),

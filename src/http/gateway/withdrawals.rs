@@ -17,10 +17,10 @@ use crate::booker::OrderError;
 use crate::domain::amount::Amount;
 use crate::domain::customer::ReferenceKind;
 use crate::domain::ids::MerchantId;
-use crate::domain::order::{Api, Order, Withdrawal};
+use crate::domain::order::{Api, Withdrawal};
 use crate::domain::reason::Reason;
 use crate::outbound::addresses::reference;
-use crate::outbound::withdrawals::{Fate, Outgoing, send};
+use crate::outbound::withdrawals::{self, Fate, Outgoing, send};
 use crate::processor::client::{NewWithdrawal, Trouble};
 use crate::store::payouts::{self, Payout};
 use crate::store::withdrawals::State;
@@ -100,7 +100,7 @@ async fn place(
         end_user_reference: Some(customer.clone()),
     }
     .body();
-    let order = Order::Withdrawal(Withdrawal {
+    let withdrawal = Withdrawal {
         foreign_id: foreign_id.to_owned(),
         customer: Some((ReferenceKind::EndUserReference, customer)),
         currency: asked.code.clone(),
@@ -111,8 +111,8 @@ async fn place(
         api: Api::Gateway,
         request_sha256: const_hex::encode(Sha256::digest(&request)),
         request,
-    });
-    let placed = match app.booker.order(merchant, order).await {
+    };
+    let placed = match withdrawals::place(app, merchant, withdrawal).await {
         Ok(placed) if placed.is_duplicate => return Ok(None),
         Ok(placed) => placed,
         Err(OrderError::Declined(Reason::ForeignIdTaken)) => return Ok(None),
