@@ -15,6 +15,35 @@ use crate::support::{Backend, servers};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_hangs_up_makes_nobody_wait() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        let made = AtomicU64::new(0);
+        let processor =
+            Upstream::start(move |seen| Reply::Late(800, Box::new(taken(seen, made.fetch_add(1, Ordering::SeqCst)))))
+                .await;
+        let (app, client) = start(backend, &processor, &[]).await;
+        let mut wanted = json!({"currency": "USDT", "network": "ETH", "user_identifier": "user_8721"});
+        for (round, key) in [(1, None), (2, Some("alloc_1"))] {
+            if let Some(key) = key {
+                wanted = json!({"currency": "BTC", "network": "BTC", "idempotency_key": key});
+            }
+            let impatient = client.post("/v1/deposit-addresses", &wanted);
+            assert!(tokio::time::timeout(Duration::from_millis(300), impatient).await.is_err(), "it hangs up");
+            let asked = async || (processor.seen().len() == round).then_some(());
+            eventually("the processor is asked", PATIENCE, asked).await;
+            let begun = std::time::Instant::now();
+            let next = client.post("/v1/deposit-addresses", &wanted).await;
+            assert_eq!(next.status, 200, "{}", next.text);
+            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}: a claim lasts 40 s", begun.elapsed());
+            assert_eq!(next.json["data"]["address"], format!("0xaddress{}", round - 1));
+            let again = client.post("/v1/deposit-addresses", &wanted).await;
+            assert_eq!((&again.json, processor.seen().len()), (&next.json, round), "the first one's address");
+        }
+        app.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_customer_has_one_address_of_a_network_and_keeps_it() {
     for backend in [Backend::Sqlite, Backend::Postgres] {
         let processor = processor().await;

@@ -1,5 +1,7 @@
 //! `POST /v1/deposit-addresses` and `GET /v1/deposit-requests/{id}`.
 
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
@@ -53,8 +55,15 @@ pub(super) async fn allocate(call: Call, app: web::Data<App>) -> Result<HttpResp
     };
     let idempotency_key = input.optional_text("idempotency_key", 1, 128);
     input.finish()?;
-    let by = By { merchant: call.merchant, key: &call.key };
-    let Given { request, is_replayed, differing } = give(&app, by, &asked, idempotency_key.as_deref()).await?;
+    let app = app.into_inner();
+    // What has begun ends, also when the client hangs up: a claim that nobody fulfils would make the next one wait.
+    let (own, merchant, key) = (Arc::clone(&app), call.merchant, Arc::clone(&call.key));
+    let given = app.see_through(async move {
+        let by = By { merchant, key: &key };
+        give(&own, by, &asked, idempotency_key.as_deref()).await
+    });
+    let given = given.await.ok_or(GatewayError::Unavailable("Temporarily unavailable"))?;
+    let Given { request, is_replayed, differing } = given?;
     let listed = &app.settings.gateway.networks;
     let listed = listed.iter().find(|row| row.currency == request.currency && row.network == request.network);
     let response = envelope::one(Allocated {
