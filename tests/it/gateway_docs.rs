@@ -11,7 +11,7 @@ use crate::support::{Backend, TestApp};
 const FREE: [&str; 4] = ["address", "created_at", "display_expires_at", "url"];
 
 /// The document's blocks of one language with the text of the next `json` block before another block.
-fn samples(document: &str) -> Vec<(String, Option<Value>)> {
+pub(crate) fn samples(document: &str) -> Vec<(String, Option<Value>)> {
     let mut samples: Vec<(String, Option<Value>)> = Vec::new();
     for block in document.split("```").skip(1).step_by(2) {
         let (language, text) = block.split_once('\n').expect("a language");

@@ -21,6 +21,7 @@ mod config;
 mod demo;
 mod discrepancies;
 mod dropin;
+mod dropin_docs;
 mod ends;
 mod export;
 mod faults;
