@@ -30,6 +30,7 @@ mod gateway_addresses;
 mod gateway_auth;
 mod gateway_docs;
 mod gateway_pool;
+mod gateway_story;
 mod gateway_withdrawals;
 mod hidden;
 mod hostile;

@@ -43,7 +43,8 @@ fn believed(story: &Story) -> BTreeMap<String, i128> {
     let mut sums = BTreeMap::new();
     let mut add = |currency: &Value, amount: &Value, sign: i128| {
         let sum: &mut i128 = sums.entry(currency.as_str().expect("a code").to_owned()).or_default();
-        *sum += sign * units(amount.as_str().expect("an amount"));
+        let amount = units(amount.as_str().expect("an amount"));
+        *sum = sum.saturating_add(sign.saturating_mul(amount));
     };
     for body in last.values().filter(|body| body["status"] == "confirmed") {
         let is_withdrawal = body["type"] == "withdrawal";
@@ -61,7 +62,7 @@ fn grown(story: &mut Story) -> BTreeMap<String, i128> {
     let balances = command(story, "GET", "/balances", "", &json!({}));
     let start = units("1000000");
     let rows = balances["data"].as_array().expect("a list").iter();
-    let sum = |row: &Value| units(row["balance"].as_str().expect("an amount")) - start;
+    let sum = |row: &Value| units(row["balance"].as_str().expect("an amount")).saturating_sub(start);
     rows.map(|row| (row["currency"].as_str().expect("a code").to_owned(), sum(row)))
         .filter(|(_, sum)| *sum != 0)
         .collect()
@@ -73,7 +74,7 @@ fn assert_explained(story: &mut Story) {
     for lie in lies(story) {
         for money in lie["differences"].as_array().expect("a list") {
             let sum = sums.entry(money["currency"].as_str().expect("a code").to_owned()).or_default();
-            *sum += units(money["amount"].as_str().expect("an amount"));
+            *sum = sum.saturating_add(units(money["amount"].as_str().expect("an amount")));
         }
     }
     sums.retain(|_, sum| *sum != 0);
