@@ -94,6 +94,10 @@ async fn open(
 ) -> Result<Option<i64>, ReconcileError> {
     let difference = sides.difference().unwrap_or_default();
     let reason = if difference.is_positive() { Reason::BalanceSurplus } else { Reason::BalanceDeficit };
+    // A run that died before it was kept has told it already.
+    if let Some(told) = reconcile::open_report(&app.db, merchant, reason, currency).await? {
+        return Ok(Some(told));
+    }
     let finding = Finding {
         key: format!("{currency}/{began_us}"),
         reason: reason.code(),

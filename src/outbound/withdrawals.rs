@@ -20,7 +20,7 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use crate::app::App;
-use crate::booker::{OrderError, Placed, Refusal};
+use crate::booker::{self, OrderError, Refusal};
 use crate::domain::ids::MerchantId;
 use crate::domain::order::{Order, Withdrawal};
 use crate::domain::payment::Family;
@@ -44,7 +44,7 @@ pub fn is_treasury(app: &App, merchant: MerchantId, reference: &str) -> bool {
 
 /// Sets the money aside and writes the intent, whichever door it came through. Nobody may send what they do not have but
 /// the merchant itself: its balance becomes what it took out.
-pub async fn place(app: &App, merchant: MerchantId, withdrawal: Withdrawal) -> Result<Placed, OrderError> {
+pub async fn place(app: &App, merchant: MerchantId, withdrawal: Withdrawal) -> Result<booker::Placed, OrderError> {
     let reference =
         withdrawal.customer.as_ref().filter(|(_, reference)| is_treasury(app, merchant, reference)).cloned();
     let Some(reference) = reference else {

@@ -11,8 +11,9 @@ use super::{Db, Kind, StoreError};
 use crate::domain::account::AccountKind;
 use crate::domain::amount::Amount;
 use crate::domain::ids::{CallbackId, MerchantId};
+use crate::domain::reason::Reason;
 use crate::domain::reconcile::{Sides, Verdict};
-use entity::{account, discrepancy, reconciled, reconciliation, withdrawal};
+use entity::{account, discrepancy, journal, reconciled, reconciliation, withdrawal};
 
 /// A run for one merchant.
 #[derive(Debug, Clone)]
@@ -143,6 +144,25 @@ const LINE: &str = "INSERT INTO reconciled (merchant_id, began_us, verdict, sinc
 pub async fn opened_by(db: &Db, order: CallbackId) -> Result<Option<i64>, StoreError> {
     let query = discrepancy::Entity::find().filter(discrepancy::Column::CallbackId.eq(order.0));
     Ok(query.one(&db.orm).await?.map(|row| row.position))
+}
+
+/// The newest open discrepancy that tells of a currency for such a reason.
+pub async fn open_report(
+    db: &Db,
+    merchant: MerchantId,
+    reason: Reason,
+    currency: &str,
+) -> Result<Option<i64>, StoreError> {
+    let query = discrepancy::Entity::find()
+        .filter(discrepancy::Column::MerchantId.eq(merchant.0))
+        .filter(discrepancy::Column::Reason.eq(reason.code()))
+        .filter(discrepancy::Column::ResolvedUs.is_null());
+    let open: Vec<i64> = query.all(&db.orm).await?.into_iter().map(|row| row.position).collect();
+    let told = journal::Entity::find()
+        .filter(journal::Column::Position.is_in(open))
+        .filter(journal::Column::Currency.eq(currency))
+        .order_by_desc(journal::Column::Position);
+    Ok(told.one(&db.orm).await?.map(|row| row.position))
 }
 
 /// Whether someone has settled it.

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::{Progress, Worker};
 use crate::app::App;
 use crate::outbound::reconcile;
+use crate::store::reconcile::last;
 use crate::store::{StoreError, cursor};
 
 const CURSOR: &str = "reconcile";
@@ -35,10 +36,20 @@ impl Worker for Reconcile {
         if every_us == 0 || now_us < done_us.saturating_add(every_us) {
             return Ok(Progress::Idle);
         }
-        if cursor::take_lease(&app.db, CURSOR, &self.owner, LEASE_US).await?.is_none() {
-            return Ok(Progress::Idle);
-        }
+        let due_us = done_us.saturating_add(every_us);
         for (id, name) in app.merchants() {
+            // Taken again for each merchant: a slow processor must not make it run out.
+            let lease = cursor::take_lease(&app.db, CURSOR, &self.owner, LEASE_US).await?;
+            let Some(position) = lease else { return Ok(Progress::Idle) };
+            if position > done_us {
+                // Another replica was faster, and has given the lease back.
+                cursor::release(&app.db, CURSOR, &self.owner).await?;
+                return Ok(Progress::Idle);
+            }
+            // Done before a step that ended half-way.
+            if last(&app.db, id).await?.is_some_and(|run| run.began_us >= due_us) {
+                continue;
+            }
             let run = reconcile::run(app, id, "worker").await?;
             let open = run.lines.iter().filter(|line| line.verdict.differs()).count();
             match &run.error {

@@ -49,6 +49,7 @@ mod printing;
 mod properties;
 mod reconcile;
 mod redeliver;
+mod reconcile_again;
 mod replays;
 mod replicas;
 mod resolution;
