@@ -5,7 +5,11 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use tallyhook::booker::Incoming;
+use tallyhook::cli::serve::Part;
+use tallyhook::domain::ids::MerchantId;
 
+use crate::support::deposits::Deposit;
 use crate::support::process::Deployment;
 use crate::support::{Backend, TestApp};
 
@@ -18,7 +22,8 @@ fn hledger(journal: &str, arguments: &[&str]) -> String {
     child.stdin.take().expect("an input").write_all(journal.as_bytes()).expect("it reads");
     let ended = child.wait_with_output().expect("it ends");
     let told = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert!(ended.status.success(), "hledger {arguments:?}: {told}\n{journal}");
+    let start: String = journal.chars().take(4_000).collect();
+    assert!(ended.status.success(), "hledger {arguments:?}: {told}\n{start}");
     String::from_utf8_lossy(&ended.stdout).into_owned()
 }
 
@@ -109,6 +114,37 @@ async fn exported(backend: Backend) {
     assert_eq!(shown, ["0", "12345678901234567890.74", "2", "-45.00000001", "12345678901234567847.73999999"]);
     assert_eq!(deployment.run(&["ledger", "export", "--format", "pdf"]).code, Some(2));
     app.finish().await;
+}
+
+/// Books so many callbacks in this process: half of them announce what the other half confirms.
+async fn book(app: &TestApp, callbacks: u64) {
+    use futures_util::StreamExt as _;
+    let booker = &app.running.as_ref().expect("it runs").app.booker;
+    let payments = (0..callbacks.div_ceil(2)).map(|number| Deposit { number });
+    let bodies = payments.flat_map(|deposit| [deposit.announced(), deposit.confirmed()]);
+    let booked = bodies.take(usize::try_from(callbacks).expect("small")).map(|body| {
+        // What no signature is asked of: it is not sent over the wire.
+        let incoming = Incoming::new(MerchantId(1), [0; 64], "{}".to_owned(), body.into_bytes(), 1_700_000_000_000_000);
+        async move { booker.receive(incoming).await.expect("it is booked") }
+    });
+    let mut booked = futures_util::stream::iter(booked).buffered(2_048);
+    while let Some(receipt) = booked.next().await {
+        assert!(!receipt.is_duplicate);
+    }
+}
+
+/// As many as `TALLYHOOK_TEST_CALLBACKS` says.
+#[tokio::test(flavor = "multi_thread")]
+async fn hledger_accepts_the_export_of_a_hundred_thousand_callbacks() {
+    let callbacks = std::env::var("TALLYHOOK_TEST_CALLBACKS").map_or(100_000, |text| text.parse().expect("a number"));
+    let app = TestApp::start_as(Backend::Sqlite, Part::Receive).await;
+    book(&app, callbacks).await;
+    let ended = Deployment::on(&app.url).run(&["ledger", "export"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let credited = ended.stdout.matches("deposit.credited").count();
+    assert_eq!(u64::try_from(credited).expect("small"), callbacks / 2);
+    hledger(&ended.stdout, &["check", "--strict", "ordereddates"]);
+    assert_eq!(of_hledger(&ended.stdout), of_ledger(&app.rows("/api/balances").await));
 }
 
 #[tokio::test(flavor = "multi_thread")]
