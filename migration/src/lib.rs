@@ -25,8 +25,8 @@ mod m20261121_000060_asks;
 mod m20261121_000061_outages;
 mod m20261121_000062_checks;
 mod m20261121_000080_event_redeliveries;
-mod m20261121_000081_answers;
 mod m20261121_000080_missing_withdrawals;
+mod m20261121_000081_answers;
 mod m20261121_000081_withdrawal_proposals;
 
 pub struct Migrator;
