@@ -73,6 +73,8 @@ impl Publisher {
             self.metrics.events_redelivered.add(u64::try_from(count)?);
             return Ok(last);
         };
+        self.metrics.events_returned.add(failed.returned);
+        self.metrics.broker_nacks.add(failed.refused);
         self.link.failed(&failed.failure).await;
         let trouble = failed.failure.to_string();
         if self.again.trouble.as_ref() != Some(&trouble) {
