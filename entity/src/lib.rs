@@ -20,6 +20,8 @@ pub mod discrepancy;
 pub mod discrepancy_note;
 pub mod discrepancy_owner;
 pub mod event_redelivery;
+pub mod export;
+pub mod export_row;
 pub mod failure;
 pub mod gateway_allocation;
 pub mod gateway_invoice;

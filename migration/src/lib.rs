@@ -24,6 +24,7 @@ mod m20261121_000051_address_index;
 mod m20261121_000060_asks;
 mod m20261121_000061_outages;
 mod m20261121_000062_checks;
+mod m20261121_000070_exports;
 mod m20261121_000080_event_redeliveries;
 mod m20261121_000080_missing_withdrawals;
 mod m20261121_000081_answers;
@@ -57,6 +58,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000062_checks::Migration),
             Box::new(m20261121_000080_missing_withdrawals::Migration),
             Box::new(m20261121_000081_withdrawal_proposals::Migration),
+            Box::new(m20261121_000070_exports::Migration),
         ]
     }
 }

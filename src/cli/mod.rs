@@ -13,6 +13,7 @@ pub mod events;
 pub mod export;
 pub mod healthcheck;
 pub mod import;
+pub mod import_csv;
 pub mod ledger;
 pub mod migrate;
 pub mod output;

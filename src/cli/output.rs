@@ -1,7 +1,7 @@
 //! What commands print: lists as table, JSON, NDJSON or CSV, and single lines. It adds no colour, so nothing depends
 //! on a terminal, and a reader that goes away early (`| head`) is no error.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use serde_json::{Map, Value};
 
@@ -127,7 +127,28 @@ pub fn tell(line: &str) {
     drop(std::io::stderr().lock().write_all(format!("{line}\n").as_bytes()));
 }
 
+/// Characters of a bar.
+const BAR: u64 = 30;
+
+/// How far something is, on a terminal only: a script wants the result.
+pub fn bar(done: u64, of: u64, rest: &str) {
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
+    let share = |whole: u64| done.saturating_mul(whole).checked_div(of).unwrap_or(whole).min(whole);
+    let full = usize::try_from(share(BAR)).unwrap_or(0);
+    let empty = usize::try_from(BAR).unwrap_or(0).saturating_sub(full);
+    progress(&format!("[{}{}] {:>3} %  {rest}", "#".repeat(full), ".".repeat(empty), share(100)));
+}
+
+/// Ends the line of a bar.
+pub fn bar_done() {
+    if std::io::stderr().is_terminal() {
+        tell("");
+    }
+}
+
 /// Rewrites the last line of a terminal's stderr.
-pub fn progress(line: &str) {
+fn progress(line: &str) {
     drop(std::io::stderr().lock().write_all(format!("\r{line}\x1b[K").as_bytes()));
 }

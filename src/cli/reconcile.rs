@@ -1,9 +1,10 @@
-//! `reconcile run|report`: what is overdue is asked about and the processor's balances are compared with the ledger, now;
+//! `reconcile run|report|import-csv`: what is overdue is asked about and the processor's balances are compared with the ledger, now;
 //! and what was found before. Exit code 4 while something is open.
 
 use clap::Subcommand;
 use serde_json::json;
 
+use super::import_csv;
 use super::output::{Listing, Output, tell};
 use crate::app::{App, Tasks, database};
 use crate::config::{Settings, Sources};
@@ -44,6 +45,8 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Matches the dashboard's CSV export to the ledger; changes nothing without --yes
+    ImportCsv(Box<import_csv::Args>),
     /// What the latest runs found
     Report {
         /// How many runs
@@ -57,6 +60,7 @@ pub enum Command {
 pub async fn run(command: Command, sources: &Sources) -> anyhow::Result<u8> {
     let settings = Settings::load(sources)?;
     match command {
+        Command::ImportCsv(args) => import_csv::run(*args, settings).await,
         Command::Run { output } => run_now(settings, output).await,
         Command::Report { limit, output } => {
             let db = database(&settings).await?;

@@ -1,7 +1,6 @@
 //! `replays run|list|show|stop`: deciding many callbacks anew as a job that is kept in the database. `run` works on it
 //! itself and shows how far it is; when it is interrupted, a running instance goes on with it.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::callbacks::Which;
-use super::output::{Listing, Output, Usage, print, progress, tell};
+use super::output::{Listing, Output, Usage, bar, bar_done, print, tell};
 use crate::app::{booker_parts, database, now_us};
 use crate::booker::booker;
 use crate::config::{Settings, Sources};
@@ -25,8 +24,6 @@ use crate::worker::{Progress, Worker};
 const COLUMNS: &[&str] =
     &["id", "asked_at", "asked_by", "state", "dry_run", "decided", "changed", "differing", "failed", "reason"];
 const PAUSE: Duration = Duration::from_millis(200);
-/// Characters of the bar.
-const BAR: i64 = 30;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -134,23 +131,13 @@ async fn work(settings: &Settings, db: &Db, id: i64) -> anyhow::Result<Job> {
         anyhow::Ok(job)
     };
     let (job, ()) = tokio::join!(steps, desk);
-    if std::io::stderr().is_terminal() {
-        tell("");
-    }
+    bar_done();
     job
 }
 
-/// Only on a terminal: a script wants the result.
 fn show_progress(job: &Job) {
-    if !std::io::stderr().is_terminal() {
-        return;
-    }
-    let share = |of: i64| job.cursor.saturating_mul(of).checked_div(job.upto).unwrap_or(of).clamp(0, of);
-    let done = usize::try_from(share(BAR)).unwrap_or(0);
-    let rest = usize::try_from(BAR).unwrap_or(0).saturating_sub(done);
     let (decided, changed) = (job.counts.decided, job.counts.changed);
-    let bar = format!("{}{}", "#".repeat(done), ".".repeat(rest));
-    progress(&format!("[{bar}] {:>3} %  {decided} decided, {changed} changed", share(100)));
+    bar(job.cursor.unsigned_abs(), job.upto.unsigned_abs(), &format!("{decided} decided, {changed} changed"));
 }
 
 async fn list(db: &Db, limit: u64, output: Output) -> anyhow::Result<u8> {

@@ -2,6 +2,7 @@
 //! of the process environment. It never writes the environment, never guesses, and no fault repeats a secret.
 
 pub mod admin;
+pub mod csv;
 pub mod gateway;
 mod layers;
 mod read;
@@ -116,6 +117,8 @@ pub struct Reconcile {
     /// 0: never by itself.
     pub every_s: i64,
     pub patience_s: i64,
+    /// The dashboard's export.
+    pub csv: csv::Csv,
     /// After how long something is asked about; 0: never.
     pub withdrawal_age_s: i64,
     pub invoice_age_s: i64,

@@ -12,7 +12,7 @@ use super::{
     Alphapo, Broker, Checks, Database, Limits, Log, LogFormat, Merchant, Outbound, Page, Reconcile, Role,
     SECRET_CHARS_MIN, Settings, Token,
 };
-use super::{admin, gateway};
+use super::{admin, csv, gateway};
 use crate::domain::amount::Amount;
 use crate::domain::decide::{Credit, Policy, UnknownCustomer};
 use crate::domain::verify::Verify;
@@ -49,6 +49,7 @@ pub(super) fn settings(given: &BTreeMap<String, Given>, faults: &mut Vec<String>
         reconcile: Reconcile {
             every_s: reader.number("reconcile.every_s", 0..=604_800),
             patience_s: reader.number("reconcile.patience_s", 0..=604_800),
+            csv: csv::read(reader),
             withdrawal_age_s: reader.number("reconcile.withdrawal_age_s", 0..=31_536_000),
             invoice_age_s: reader.number("reconcile.invoice_age_s", 0..=31_536_000),
             deposit_age_s: reader.number("reconcile.deposit_age_s", 0..=31_536_000),

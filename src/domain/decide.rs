@@ -192,14 +192,14 @@ fn facts(terms: &Terms) -> i64 {
 }
 
 /// The one transaction that is not an exchange: what a body without `currency_sent` and `currency_received` moves.
-pub(super) fn sole_part(terms: &Terms) -> Option<Money> {
+pub fn sole_part(terms: &Terms) -> Option<Money> {
     let mut parts = terms.parts.iter().filter(|part| !part.is_exchange);
     let part = parts.next().filter(|_| parts.next().is_none())?;
     Some(Money { currency: part.currency.clone()?, amount: part.amount? })
 }
 
 /// Fees summed by currency, in order of first appearance. A negative fee is nothing we understand.
-pub(super) fn fees_by_currency(terms: &Terms) -> Result<Vec<Money>, Reason> {
+pub fn fees_by_currency(terms: &Terms) -> Result<Vec<Money>, Reason> {
     let mut sums: Vec<Money> = Vec::new();
     for fee in &terms.fees {
         if fee.amount < Amount::ZERO {

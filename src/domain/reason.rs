@@ -99,6 +99,18 @@ reasons! {
     VerificationDiffers = 67, "verification_differs";
     /// A withdrawal went out, and the processor has known nothing of it for long.
     WithdrawalMissing = 68, "withdrawal_missing";
+    /// The dashboard's export has a payment that the ledger has not, and the processor does not tell it when asked.
+    ExportMissingHere = 70, "export_missing_here";
+    /// The ledger has money of a payment that the export, which covers its time, has not.
+    ExportMissingThere = 71, "export_missing_there";
+    /// The export has another amount or currency.
+    ExportAmount = 72, "export_amount";
+    /// The export has another fee.
+    ExportFee = 73, "export_fee";
+    /// The export has another status.
+    ExportStatus = 74, "export_status";
+    /// The export has the same id twice, with different rows.
+    ExportDuplicate = 75, "export_duplicate";
 
     // Failed: the worker tries again.
     /// The database refused this callback; the error is kept beside it.

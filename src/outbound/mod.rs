@@ -3,6 +3,7 @@
 
 pub mod addresses;
 pub mod asks;
+pub mod exports;
 pub mod invoices;
 pub mod missing;
 pub mod outages;

@@ -4,6 +4,7 @@
 pub mod asked;
 mod cause;
 pub mod client;
+pub mod export;
 pub mod json;
 pub mod sandbox;
 pub mod signature;

@@ -14,6 +14,8 @@ pub mod customers;
 pub mod discrepancies;
 pub mod entries;
 pub mod events;
+pub mod exports;
+pub mod heard;
 pub mod invoices;
 pub mod ledger;
 pub mod lines;

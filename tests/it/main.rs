@@ -18,6 +18,7 @@ mod checks;
 mod clicks;
 mod client;
 mod config;
+mod csv_import;
 mod csv_matching;
 mod demo;
 mod discrepancies;

@@ -53,6 +53,8 @@ async fn the_entities_are_what_the_migrations_make() {
         fits(orm, entity::deposit_request::Entity).await;
         fits(orm, entity::discrepancy::Entity).await;
         fits(orm, entity::event_redelivery::Entity).await;
+        fits(orm, entity::export::Entity).await;
+        fits(orm, entity::export_row::Entity).await;
         fits(orm, entity::failure::Entity).await;
         fits(orm, entity::gateway_allocation::Entity).await;
         fits(orm, entity::gateway_invoice::Entity).await;

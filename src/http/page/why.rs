@@ -59,6 +59,16 @@ pub(super) const fn sentence(reason: Reason) -> &'static str {
         Reason::WithdrawalMissing => {
             "It went out, and AlphaPo has known nothing of it for long. Ask AlphaPo, then refund or conclude the withdrawal."
         }
+        Reason::ExportMissingHere => {
+            "AlphaPo's export has a payment that the ledger has not, and AlphaPo did not tell it when asked."
+        }
+        Reason::ExportMissingThere => {
+            "The ledger has money of a payment that AlphaPo's export should have and has not: a false credit?"
+        }
+        Reason::ExportAmount => "AlphaPo's export has another amount or currency than the ledger.",
+        Reason::ExportFee => "AlphaPo's export has another fee than the ledger.",
+        Reason::ExportStatus => "AlphaPo's export has another status than the ledger.",
+        Reason::ExportDuplicate => "AlphaPo's export has the same id twice, with different rows.",
         Reason::BookingFailed => "The database refused it. It is tried again by itself; the error is kept.",
         Reason::InsufficientBalance => "The customer does not have as much.",
         Reason::ForeignIdTaken => "There is a withdrawal of that name already.",
