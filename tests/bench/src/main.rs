@@ -20,6 +20,7 @@ mod merchants;
 mod options;
 mod procfs;
 mod product;
+mod reconcile;
 mod report;
 mod row;
 mod run;
@@ -70,6 +71,7 @@ async fn perform(verb: Verb) -> Result<()> {
         Verb::Admin(options) => admin::admin(options).await,
         Verb::Start(options) => start::start(options).await,
         Verb::Gateway(options) => gateway::gateway(options).await,
+        Verb::Reconcile(options) => reconcile::reconcile(options).await,
         Verb::Load(options) => small::load_only(options).await,
         Verb::Smoke(options) => small::smoke(options).await,
         Verb::ServeForward(o) => baseline::forward::serve(o.listen, &o.amqp, &o.merchants).await,

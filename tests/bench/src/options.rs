@@ -30,6 +30,8 @@ pub(crate) enum Verb {
     Start(StartOptions),
     /// Deposit addresses of the gateway that are known already, at a fixed rate
     Gateway(GatewayOptions),
+    /// An export of the dashboard against a ledger of the same size: time and memory
+    Reconcile(ReconcileOptions),
     /// Only the generator, against a receiver that is already there
     Load(LoadOptions),
     /// Some hundred callbacks on SQLite with all checks
@@ -227,6 +229,22 @@ pub(crate) struct GatewayOptions {
     pub(crate) users: u64,
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) connections: u16,
+}
+
+#[derive(Args)]
+pub(crate) struct ReconcileOptions {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) crowd: Crowding,
+    #[arg(long, value_enum, default_value = "postgres")]
+    pub(crate) database: StoreName,
+    /// Payments, and rows of the export
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) rows: u64,
+    /// How often it is matched
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) times: u16,
 }
 
 #[derive(Args)]

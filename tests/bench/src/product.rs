@@ -106,6 +106,11 @@ impl Deployment {
         Ok(server)
     }
 
+    /// Starts a verb, with its output in a file.
+    pub(crate) fn start(&self, verb: &[&str], name: &str) -> Result<Child> {
+        Child::start(self.command(verb), name, &self.dir.join(format!("{name}.log")))
+    }
+
     /// Starts it without waiting for anything.
     pub(crate) fn exec(&self) -> Result<Server> {
         let child = Child::start(self.command(&["serve"]), "tallyhook serve", &self.dir.join("serve.log"))?;
