@@ -20,6 +20,7 @@ pub struct Model {
     pub failed_us: Option<i64>,
     pub failure: Option<String>,
     pub free_us: Option<i64>,
+    pub retired_us: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

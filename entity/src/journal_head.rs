@@ -14,6 +14,7 @@ pub struct Model {
     pub payment_id: i64,
     pub customer_id: i64,
     pub account_id: i64,
+    pub retirements: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

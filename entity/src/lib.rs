@@ -43,5 +43,6 @@ pub mod replay_change;
 pub mod replay_job;
 pub mod replay_sum;
 pub mod request;
+pub mod retired_address;
 pub mod session;
 pub mod withdrawal;

@@ -29,6 +29,7 @@ mod m20261121_000080_event_redeliveries;
 mod m20261121_000080_missing_withdrawals;
 mod m20261121_000081_answers;
 mod m20261121_000081_withdrawal_proposals;
+mod m20261121_000090_retired;
 
 pub struct Migrator;
 
@@ -59,6 +60,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000080_missing_withdrawals::Migration),
             Box::new(m20261121_000081_withdrawal_proposals::Migration),
             Box::new(m20261121_000070_exports::Migration),
+            Box::new(m20261121_000090_retired::Migration),
         ]
     }
 }

@@ -194,7 +194,8 @@ impl Decisions {
         let has_twin = twin.is_some_and(|twin| *twin != key);
         // Whether it had to wait is not kept: that it did is.
         let must_verify = stored.reason == Some(Reason::AwaitsVerification);
-        let known = Known { payment, owner, policy, has_twin, own, must_verify };
+        let is_retired = self.pools.is_retired(stored, callback);
+        let known = Known { payment, owner, policy, has_twin, own, must_verify, is_retired };
         (decide(callback, &known), owner)
     }
 

@@ -8,6 +8,7 @@ use crate::domain::customer::{Owner, ReferenceKind, identify};
 use crate::domain::ids::{CallbackId, CustomerId};
 use crate::domain::payment::Payment;
 use crate::domain::reason::Reason;
+use crate::domain::retired;
 use crate::store::booking::ReferenceKey;
 
 impl Plan<'_> {
@@ -19,6 +20,15 @@ impl Plan<'_> {
         }
         let customer_of = |key| self.learned.get(key).or_else(|| self.known.get(key)).copied();
         identify(incoming.references.iter().map(|key| (key.kind, customer_of(key))))
+    }
+
+    /// Whether a deposit came to an address that was given up before.
+    pub(super) fn is_retired(&self, incoming: &Incoming) -> bool {
+        let head = &incoming.callback.head;
+        let Some(address) = retired::address(head).filter(|_| !self.around.retired.is_empty()) else { return false };
+        let of_address = self.around.retired.get(&(incoming.merchant, address.to_owned()));
+        // All that is known was committed before this is decided.
+        of_address.is_some_and(|of_address| retired::is_retired(of_address, head, incoming.received_us, i64::MAX))
     }
 
     /// References that are new beside a known one belong to the same customer from now on. What an invoice is called is

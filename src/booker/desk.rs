@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::named::{pools, requests, suspended, unknown_references};
+use super::named::{addresses, pools, requests, suspended, unknown_references};
 use super::plan::{Member, Outcome, Plan, Unsettled};
 use super::{Incoming, Parts, Receipt, Refusal, Request};
 use crate::domain::amount::Amount;
@@ -222,6 +222,9 @@ impl Desk {
         }
         let mut around = connection.around(&requests(&members), &suspended(&members)).await?;
         around.windows = connection.windows(&pools(&members)).await?;
+        if head.retirements > 0 {
+            around.retired = connection.retired(&addresses(&members)).await?;
+        }
         loop {
             let mut plan = Plan::new(head, now_us, &self.cache.customers, around.clone());
             plan.decide_all(&members, &found);

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::plan::Member;
 use crate::domain::ids::{CustomerId, MerchantId};
+use crate::domain::retired;
 use crate::store::booking::ReferenceKey;
 
 /// The withdrawal requests that members speak of, each once.
@@ -15,6 +16,13 @@ pub(super) fn requests<'a>(members: &[Member<'a>]) -> Vec<(MerchantId, &'a str)>
 /// The pool addresses that deposits came to, each once. Most batches have none.
 pub(super) fn pools<'a>(members: &[Member<'a>]) -> Vec<(MerchantId, &'a str)> {
     let named = members.iter().filter_map(|member| Some((member.incoming.merchant, member.incoming.pool()?)));
+    named.collect::<HashSet<_>>().into_iter().collect()
+}
+
+/// The addresses that deposits came to, each once.
+pub(super) fn addresses<'a>(members: &[Member<'a>]) -> Vec<&'a str> {
+    let deposits = members.iter().filter(|member| member.incoming.order.is_none());
+    let named = deposits.filter_map(|member| retired::address(&member.incoming.callback.head));
     named.collect::<HashSet<_>>().into_iter().collect()
 }
 

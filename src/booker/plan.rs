@@ -162,7 +162,8 @@ impl<'a> Plan<'a> {
         let waived = before.map_or(member.policy.waived, |standing| standing.waived.and(member.policy.waived));
         let member = &Member { policy: Policy { waived, ..member.policy }, ..*member };
         let Member { policy, must_verify, .. } = *member;
-        let known = Known { payment: payment.as_ref(), owner, policy, has_twin, own, must_verify };
+        let is_retired = self.is_retired(incoming);
+        let known = Known { payment: payment.as_ref(), owner, policy, has_twin, own, must_verify, is_retired };
         let decision = match member.forced {
             Some(Forced::Hold(reason) | Forced::Decline(reason)) => Decision::Hold(reason),
             Some(Forced::Fail) => return self.fail(member),

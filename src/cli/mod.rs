@@ -1,6 +1,7 @@
 //! The command line: one file for each family of verbs. Exit codes: 0 fine, 1 failed, 2 usage or settings,
 //! 3 not found, 4 a check says no.
 
+pub mod addresses;
 pub mod books;
 pub mod callbacks;
 pub mod completions;
@@ -94,6 +95,9 @@ enum Command {
     /// Withdrawals that were requested through us: list, look into, end
     #[command(subcommand)]
     Withdrawals(books::Withdrawals),
+    /// Addresses: list, give up
+    #[command(subcommand)]
+    Addresses(addresses::Command),
     /// Payments: list, look into
     #[command(subcommand)]
     Payments(books::Payments),
@@ -148,6 +152,7 @@ async fn dispatch(command: Command, sources: Sources) -> anyhow::Result<u8> {
         Command::Discrepancies(command) => discrepancies::run(command, &sources).await,
         Command::Customers(command) => books::run_customers(command, &sources).await,
         Command::Withdrawals(command) => books::run_withdrawals(command, &sources).await,
+        Command::Addresses(command) => addresses::run(command, &sources).await,
         Command::Payments(command) => books::run_payments(command, &sources).await,
         Command::Prune(args) => prune::run(args, &sources).await,
         Command::Healthcheck(args) => healthcheck::run(args, &sources).await,

@@ -27,6 +27,8 @@ pub struct Known<'a> {
     pub own: Option<&'a Own>,
     /// The processor is asked before a callback like this is booked.
     pub must_verify: bool,
+    /// It came to an address that was given up before: see [`is_retired`](super::retired::is_retired).
+    pub is_retired: bool,
 }
 
 /// The answer to a callback.
@@ -110,6 +112,8 @@ fn in_progress(family: Family, status: Status, terms: &Terms, known: &Known<'_>)
         Some(_) => Decision::Apply(Applied { status, facts: None, entry: None }),
         // Its money was given back: someone must look before it goes out after all.
         None if known.own.is_some_and(|own| own.is_failed) => Decision::Hold(Reason::ContradictsFinal),
+        // Its end will wait for a person.
+        None if is_given_up(family, known) => Decision::Ignore(Reason::AddressRetired),
         None => Decision::Apply(Applied { status, facts: None, entry: told(family, Phase::InProgress, terms) }),
     }
 }
@@ -129,6 +133,12 @@ fn closed(family: Family, status: Status, terms: &Terms, known: &Known<'_>) -> D
             Decision::Apply(Applied { status, facts: None, entry })
         }
     }
+}
+
+/// First heard of after its address was given up.
+fn is_given_up(family: Family, known: &Known<'_>) -> bool {
+    let is_first = family == Family::Deposit && known.payment.is_none();
+    is_first && known.is_retired && known.policy.holds(Reason::AddressRetired)
 }
 
 /// The entry of a step that moves no money. Some have none: no type of event speaks of them.
@@ -162,6 +172,9 @@ fn confirmed(family: Family, status: Status, terms: &Terms, callback: &Callback,
     }
     if !terms.error.is_empty() && known.policy.holds(Reason::ConfirmedWithError) {
         return Decision::Hold(Reason::ConfirmedWithError);
+    }
+    if is_given_up(family, known) {
+        return Decision::Hold(Reason::AddressRetired);
     }
     let entry = match family {
         Family::Deposit => deposit(terms, callback, known),

@@ -23,5 +23,6 @@ pub mod policy;
 pub mod rate;
 pub mod reason;
 pub mod reconcile;
+pub mod retired;
 pub mod search;
 pub mod verify;

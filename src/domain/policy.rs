@@ -58,6 +58,8 @@ impl Waived {
             8
         } else if matches!(reason, Reason::AwaitsVerification) {
             16
+        } else if matches!(reason, Reason::AddressRetired) {
+            32
         } else {
             0
         })

@@ -69,6 +69,8 @@ reasons! {
     ContradictsRequest = 34, "contradicts_request";
     /// More than the merchant books on a callback's word: the processor is asked first.
     AwaitsVerification = 36, "awaits_verification";
+    /// A deposit to an address that was given up before it was first heard of.
+    AddressRetired = 40, "address_retired";
 
     // Booked, but to suspense.
     /// The references belong to two different customers.

@@ -85,6 +85,10 @@ pub async fn give(app: &App, by: By<'_>, asked: &Asked, idempotency_key: Option<
                     return Err(NoAddress::Differs(differing));
                 }
                 let request = rows::request(&app.db, id).await?.ok_or_else(|| gone(id))?;
+                if request.retired_us.is_some() {
+                    allocations::let_go(&app.db, key, id).await?;
+                    continue;
+                }
                 return Ok(Given { request, is_replayed: true, differing });
             }
             if !allocation.is_abandoned {

@@ -34,6 +34,8 @@ pub struct Request {
     pub foreign_id: String,
     /// The processor's name of the currency that the address was made for.
     pub code: String,
+    /// When its address was given up, if it was.
+    pub retired_us: Option<i64>,
 }
 
 /// When a request's windows end.
@@ -70,7 +72,7 @@ pub struct Own {
 }
 
 const REQUEST: &str = "SELECT r.id, r.merchant_id, a.address, a.tag, r.network, r.currency, r.user_identifier,
-    r.created_us, r.display_until_us, r.monitoring_until_us, a.foreign_id, a.code
+    r.created_us, r.display_until_us, r.monitoring_until_us, a.foreign_id, a.code, a.retired_us
     FROM deposit_requests r JOIN addresses a ON a.id = r.address_id";
 
 /// A request by its number.
@@ -82,7 +84,7 @@ pub async fn request(db: &Db, id: i64) -> Result<Option<Request>, StoreError> {
 /// The request of a customer for a currency, on their own address of the network.
 pub async fn own_request(db: &Db, wanted: &Wanted<'_>, user: &str) -> Result<Option<Request>, StoreError> {
     let sql = format!(
-        "{REQUEST} WHERE a.user_identifier = $1 AND a.network = $2 AND a.merchant_id = $3 AND a.state > 1
+        "{REQUEST} WHERE a.user_identifier = $1 AND a.network = $2 AND a.merchant_id = $3 AND a.state > 1 AND a.retired_us IS NULL
             AND r.currency = $4 AND r.user_identifier IS NOT NULL"
     );
     let values = [user.into(), wanted.network.into(), wanted.merchant.0.into(), wanted.currency.into()];
@@ -93,7 +95,8 @@ pub async fn own_request(db: &Db, wanted: &Wanted<'_>, user: &str) -> Result<Opt
 pub async fn own(db: &Db, wanted: &Wanted<'_>, user: &str) -> Result<Option<Own>, StoreError> {
     use address::{Column, Entity};
     let query = Entity::find().filter(Column::UserIdentifier.eq(user)).filter(Column::Network.eq(wanted.network));
-    let row = query.filter(Column::MerchantId.eq(wanted.merchant.0)).one(&db.orm).await?;
+    let query = query.filter(Column::MerchantId.eq(wanted.merchant.0)).filter(Column::RetiredUs.is_null());
+    let row = query.one(&db.orm).await?;
     Ok(row.map(|row| Own {
         id: row.id,
         is_ready: row.address.is_some(),
@@ -185,7 +188,7 @@ pub async fn reuse(db: &Db, wanted: &Wanted<'_>, times: &Times) -> Result<Option
     let skip = if db.kind == Kind::Postgres { "FOR UPDATE SKIP LOCKED" } else { "" };
     let sql = format!(
         "UPDATE addresses SET state = 2, free_us = $3 WHERE id = (SELECT id FROM addresses
-            WHERE state = 3 AND merchant_id = $1 AND code = $2 ORDER BY free_us LIMIT 1 {skip}) RETURNING id"
+            WHERE state = 3 AND retired_us IS NULL AND merchant_id = $1 AND code = $2 ORDER BY free_us LIMIT 1 {skip}) RETURNING id"
     );
     let values = [wanted.merchant.0.into(), wanted.code.into(), times.free_us.into()];
     let transaction = db.orm.begin().await?;

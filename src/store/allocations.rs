@@ -68,6 +68,15 @@ pub async fn settle(db: &Db, key: Key<'_>, owner: &str, request: i64) -> Result<
     Ok(db.orm.execute_raw(statement(db, sql, values)).await?.rows_affected() == 1)
 }
 
+/// What it stands for was given up: the key is as good as abandoned.
+pub async fn let_go(db: &Db, key: Key<'_>, request: i64) -> Result<(), StoreError> {
+    let sql = "UPDATE gateway_allocations SET request_id = NULL, claim_until_us = 0
+        WHERE api_key = $1 AND idempotency_key = $2 AND request_id = $3";
+    let values = [key.api_key.into(), key.idempotency_key.into(), request.into()];
+    db.orm.execute_raw(statement(db, sql, values)).await?;
+    Ok(())
+}
+
 /// Nothing came of it: the key is as good as unused.
 pub async fn abandon(db: &Db, key: Key<'_>, owner: &str) -> Result<(), StoreError> {
     let sql = "DELETE FROM gateway_allocations

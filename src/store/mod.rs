@@ -32,6 +32,7 @@ pub mod reconcile;
 pub mod redelivery;
 pub mod replays;
 pub mod requests;
+pub mod retire;
 pub mod schema;
 pub mod sessions;
 pub mod signatures;

@@ -19,7 +19,9 @@ const SCAN_ROWS: i64 = 100_000;
 
 /// The states of a withdrawal and of an address, in the words used outside, by their stored numbers from 1 on.
 pub const WITHDRAWAL_STATES: [&str; 6] = ["requested", "sent", "unknown", "pending", "settled", "failed"];
-pub const ADDRESS_STATES: [&str; 3] = ["asked", "used", "free"];
+pub const ADDRESS_STATES: [&str; 4] = ["asked", "used", "free", "retired"];
+/// The last of them is no number of a column.
+const RETIRED: i16 = 4;
 
 /// Which rows are meant. Nothing set means all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,6 +88,7 @@ pub struct Address {
     pub tag: Option<String>,
     pub failure: Option<String>,
     pub free_us: Option<i64>,
+    pub retired_us: Option<i64>,
 }
 
 /// A page of withdrawals, newest first.
@@ -126,7 +129,10 @@ pub async fn addresses(db: &Db, filter: &Filter, before: Option<i64>, limit: u64
     });
     let condition = Condition::all()
         .add_option(filter.merchant.map(|id| Column::MerchantId.eq(id.0)))
-        .add_option(filter.state.map(|state| Column::State.eq(state)))
+        .add_option(filter.state.map(|state| match state {
+            RETIRED => Condition::all().add(Column::RetiredUs.is_not_null()),
+            _ => Condition::all().add(Column::State.eq(state)).add(Column::RetiredUs.is_null()),
+        }))
         .add_option(named);
     let query = Entity::find().filter(condition).filter(Column::Id.lt(top)).filter(Column::Id.gte(low));
     let mut rows = query.order_by_desc(Column::Id).limit(limit.saturating_add(1)).all(&db.orm).await?;
@@ -137,7 +143,8 @@ pub async fn addresses(db: &Db, filter: &Filter, before: Option<i64>, limit: u64
         Ok(Address {
             id,
             merchant: merchant.cloned().unwrap_or_else(|| row.merchant_id.to_string()),
-            state: word(&ADDRESS_STATES, row.state).ok_or_else(|| StoreError::Corrupt(format!("address {id}")))?,
+            state: word(&ADDRESS_STATES, row.retired_us.map_or(row.state, |_| RETIRED))
+                .ok_or_else(|| StoreError::Corrupt(format!("address {id}")))?,
             network: row.network,
             currency: row.code,
             user_identifier: row.user_identifier,
@@ -146,6 +153,7 @@ pub async fn addresses(db: &Db, filter: &Filter, before: Option<i64>, limit: u64
             tag: row.tag,
             failure: row.failure,
             free_us: row.free_us,
+            retired_us: row.retired_us,
         })
     };
     Ok(Page { rows: rows.into_iter().map(address).collect::<Result<_, StoreError>>()?, next })

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::StoreError;
 use super::booking::pool::{Windows, window};
+use super::booking::retired::{Retired, by_address};
 use super::proof::Snapshot;
 use crate::domain::claim::POOL;
 use crate::domain::ids::MerchantId;
@@ -18,7 +19,29 @@ const WINDOWS: &str = "SELECT a.merchant_id, a.foreign_id, r.created_us, r.monit
 /// A range and not a pattern, so that the index serves it.
 const CALLBACKS: &str = "SELECT id, received_us FROM callbacks WHERE foreign_id >= $1 AND foreign_id < $2";
 
+const RETIRED: &str = "SELECT merchant_id, address, foreign_id, retired_us, turn FROM retired_addresses";
+const RETIRED_CALLBACKS: &str = "SELECT DISTINCT c.id, c.received_us FROM callbacks c
+    JOIN retired_addresses r ON r.address = c.address AND r.merchant_id = c.merchant_id";
+
 impl Snapshot {
+    /// Every address that was given up.
+    pub async fn retired(&mut self) -> Result<Retired, StoreError> {
+        let rows = match self {
+            Self::Postgres(connection) => sqlx::query_as(RETIRED).fetch_all(connection.as_mut()).await?,
+            Self::Sqlite(connection) => sqlx::query_as(RETIRED).fetch_all(connection.as_mut()).await?,
+        };
+        Ok(by_address(rows))
+    }
+
+    /// When each callback about one came, by its id.
+    pub async fn retired_callbacks(&mut self) -> Result<HashMap<i64, i64>, StoreError> {
+        let rows: Vec<(i64, i64)> = match self {
+            Self::Postgres(connection) => sqlx::query_as(RETIRED_CALLBACKS).fetch_all(connection.as_mut()).await?,
+            Self::Sqlite(connection) => sqlx::query_as(RETIRED_CALLBACKS).fetch_all(connection.as_mut()).await?,
+        };
+        Ok(rows.into_iter().collect())
+    }
+
     /// Every window of every pool address.
     pub async fn windows(&mut self) -> Result<Windows, StoreError> {
         let rows: Vec<WindowRow> = match self {

@@ -63,6 +63,7 @@ async fn address(app: &TestApp, number: i64, state: i16) {
         failed_us: None,
         failure: (state == 1).then(|| EVIL.to_owned()),
         free_us: (state == 3).then_some(1),
+        retired_us: None,
     };
     let mut row = row.into_active_model();
     row.id = Set(number);

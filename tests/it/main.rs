@@ -55,6 +55,7 @@ mod redeliver;
 mod replays;
 mod replicas;
 mod resolution;
+mod retire;
 mod sandbox_api;
 mod sandbox_cli;
 mod sandbox_lies;

@@ -87,8 +87,15 @@ impl Ledger {
         let named: Vec<_> = references(head).map(|(kind, name)| (kind, name.to_owned())).collect();
         let owner = identify(named.iter().map(|name| (name.0, self.customers.get(name).copied())));
         let id = (head.family().code(), head.payment_id.clone().unwrap_or_default());
-        let known =
-            Known { payment: self.payments.get(&id), owner, policy, has_twin: false, own: None, must_verify: false };
+        let known = Known {
+            payment: self.payments.get(&id),
+            owner,
+            policy,
+            has_twin: false,
+            own: None,
+            must_verify: false,
+            is_retired: false,
+        };
         let decision = decide(callback, &known);
         if let Decision::Apply(applied) = &decision {
             let customer = self.customer(owner, named, applied);
@@ -326,7 +333,7 @@ proptest! {
         let credit = if is_net { Credit::Net } else { Credit::Gross };
         let owner = if is_known { Owner::Known(CustomerId(1)) } else { Owner::Missing };
         let policy = policy(credit, UnknownCustomer::Open);
-        let known = Known { payment: None, owner, policy, has_twin: false, own: None, must_verify: false };
+        let known = Known { payment: None, owner, policy, has_twin: false, own: None, must_verify: false, is_retired: false };
         let Decision::Apply(Applied { entry: Some(entry), .. }) = decide(&callback, &known) else { return Ok(()) };
         let mut to_owner = Some(Amount::ZERO);
         for posting in &entry.postings {

@@ -74,6 +74,7 @@ async fn the_entities_are_what_the_migrations_make() {
         fits(orm, entity::discrepancy_owner::Entity).await;
         fits(orm, entity::proposal::Entity).await;
         fits(orm, entity::redelivery::Entity).await;
+        fits(orm, entity::retired_address::Entity).await;
         fits(orm, entity::session::Entity).await;
         fits(orm, entity::request::Entity).await;
         fits(orm, entity::withdrawal::Entity).await;

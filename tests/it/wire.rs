@@ -44,7 +44,10 @@ fn decided(callback: &Callback) -> Decision {
         risk_limit: None,
         waived: tallyhook::domain::policy::Waived::default(),
     };
-    decide(callback, &Known { payment: None, owner, policy, has_twin: false, own: None, must_verify: false })
+    decide(
+        callback,
+        &Known { payment: None, owner, policy, has_twin: false, own: None, must_verify: false, is_retired: false },
+    )
 }
 
 fn money(postings: &[Posting]) -> String {

@@ -15,6 +15,7 @@ pub mod redeliver;
 pub mod replays;
 pub mod resolution;
 pub mod resolution_shape;
+pub mod retire;
 pub mod shape;
 
 use actix_web::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
@@ -59,6 +60,7 @@ pub static ROUTES: &[Route] = &[
     Route::get("/api/withdrawals/{id}", VIEWER, || web::to(outgoing::one)),
     Route::get("/api/declined", VIEWER, || web::to(operations::declined)),
     Route::get("/api/addresses", VIEWER, || web::to(outgoing::addresses)),
+    Route::post("/api/addresses/retire", OPERATOR, || web::to(retire::retire)),
     Route::get("/api/outbox", VIEWER, || web::to(operations::outbox)),
     Route::get("/api/checks", VIEWER, || web::to(operations::checks)),
     Route::get("/api/outages", VIEWER, || web::to(operations::outages)),

@@ -98,5 +98,6 @@ pub fn address(address: &Address) -> Row {
         ("foreign_id", address.foreign_id.as_str().into()),
         ("error", address.failure.as_deref().into()),
         ("free_at", address.free_us.map(rfc3339).into()),
+        ("retired_at", address.retired_us.map(rfc3339).into()),
     ])
 }

@@ -211,6 +211,12 @@ pub(super) const DOCS: &[Doc] = &[
         &[(200, "{Address}")],
     ),
     post(
+        "/api/addresses/retire",
+        "Gives addresses up: never handed out again, and what comes to them waits; a dry run unless told otherwise",
+        "Retire",
+        &[(200, "Retired")],
+    ),
+    post(
         "/api/withdrawals/{id}/refund",
         "Gives back what a missing withdrawal set aside; 202 when a second person must agree",
         "EndNote",

@@ -134,13 +134,15 @@ pub(super) const SHAPES: &[Line] = &[
     (
         "Address",
         "id:s merchant:s state:s network:s currency:s address:s? tag:s? user_identifier:s? foreign_id:s \
-         error:s? free_at:s?",
+         error:s? free_at:s? retired_at:s?",
     ),
     (
         "GatewayWithdrawal",
         "withdrawal_id:i status:s currency:s? network:s? amount_decimal:s to_address:s tag:s~ \
          user_identifier:s? tx_hash:s? created_at:s",
     ),
+    ("Retire", "dry_run:b merchant:s currency:s network:s created_before:s customer:s"),
+    ("Retired", "dry_run:b addresses:i gateway:i drop_in:i"),
     ("Waiting", "unknown:i missing:i"),
     ("Ended", "id:s state:s"),
     ("Readiness", "ready:b stopping:b database:s broker:s"),

@@ -30,6 +30,7 @@ mod proposals;
 mod rejected;
 mod replays;
 mod resolving;
+mod retiring;
 pub mod show;
 mod story;
 mod traffic;
@@ -77,6 +78,8 @@ pub static ROUTES: &[Route] = &[
     Route::get("/customers/{id}/statement.csv", VIEWER, || web::to(books::statement)),
     Route::get("/withdrawals", VIEWER, || web::to(outgoing::withdrawals)),
     Route::get("/addresses", VIEWER, || web::to(outgoing::addresses)),
+    Route::get("/addresses/retire", OPERATOR, || web::to(retiring::ask)),
+    Route::post("/addresses/retire", OPERATOR, || web::to(retiring::retire)),
     Route::get("/assets/{hash}/{name}", Needs::Nothing, || web::to(assets::serve)),
 ];
 

@@ -7,6 +7,7 @@ use super::frame::{Answer, Frame, html, query_of};
 use super::show::{Badge, Dash, Names, When, words};
 use crate::app::App;
 use crate::booker::declined::DeclinedOrder;
+use crate::config::Role;
 use crate::domain::amount::Amount;
 use crate::http::admin::query::Params;
 use crate::http::auth::Caller;
@@ -29,6 +30,7 @@ struct Withdrawals {
 #[template(path = "addresses.html")]
 struct Addresses {
     frame: Frame,
+    may_retire: bool,
     chosen: Chosen,
     rows: Vec<Address>,
     next: Option<String>,
@@ -131,7 +133,8 @@ pub(super) async fn addresses(caller: Caller, request: HttpRequest, app: web::Da
         error: Dash(found.failure),
     };
     let frame = Frame::new(&app, &caller, "/addresses", "Addresses");
-    Ok(html(&Addresses { frame, chosen, rows: page.rows.into_iter().map(row).collect(), next }))
+    let may_retire = caller.role >= Role::Operator;
+    Ok(html(&Addresses { frame, may_retire, chosen, rows: page.rows.into_iter().map(row).collect(), next }))
 }
 
 fn chosen(request: &HttpRequest, states: &'static [&'static str]) -> Result<(Chosen, Filter, Option<i64>), ApiError> {

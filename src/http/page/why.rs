@@ -32,6 +32,7 @@ pub(super) const fn sentence(reason: Reason) -> &'static str {
         Reason::AwaitsVerification => {
             "More than is booked on a callback's word: AlphaPo is asked, and it is booked once the answer says the same."
         }
+        Reason::AddressRetired => "It came to an address that was given up. Book it if AlphaPo has the money.",
         Reason::CustomerContradictory => "The references belong to two customers, so the money waits in suspense.",
         Reason::CustomerUnknown => "The customer is unknown and may not be opened, so the money waits in suspense.",
         Reason::CustomerMissing => "The body names no customer at all, so the money waits in suspense.",
@@ -59,12 +60,8 @@ pub(super) const fn sentence(reason: Reason) -> &'static str {
         Reason::WithdrawalMissing => {
             "It went out, and AlphaPo has known nothing of it for long. Ask AlphaPo, then refund or conclude the withdrawal."
         }
-        Reason::ExportMissingHere => {
-            "AlphaPo's export has a payment that the ledger has not, and AlphaPo did not tell it when asked."
-        }
-        Reason::ExportMissingThere => {
-            "The ledger has money of a payment that AlphaPo's export should have and has not: a false credit?"
-        }
+        Reason::ExportMissingHere => "AlphaPo's export has it, the ledger has not, and asking told nothing.",
+        Reason::ExportMissingThere => "The ledger has money that AlphaPo's export should have and has not.",
         Reason::ExportAmount => "AlphaPo's export has another amount or currency than the ledger.",
         Reason::ExportFee => "AlphaPo's export has another fee than the ledger.",
         Reason::ExportStatus => "AlphaPo's export has another status than the ledger.",

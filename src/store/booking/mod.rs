@@ -5,6 +5,7 @@ pub mod own;
 pub mod pool;
 mod postgres;
 mod postgres_batch;
+pub mod retired;
 pub mod sqlite;
 mod sqlite_rare;
 
@@ -32,6 +33,8 @@ pub struct Head {
     pub payment: i64,
     pub customer: i64,
     pub account: i64,
+    /// How often addresses were given up: while it is 0, there is nothing to ask.
+    pub retirements: i64,
 }
 
 /// By what a callback, its payment and its twin are found.
@@ -359,10 +362,10 @@ fn parse_amount(text: &str) -> Result<Amount, StoreError> {
     Amount::parse(text).map_err(|error| StoreError::Corrupt(format!("amount {text}: {error}")))
 }
 
-fn head_from(numbers: [i64; 6], hash: &[u8]) -> Result<Head, StoreError> {
+fn head_from(numbers: [i64; 7], hash: &[u8]) -> Result<Head, StoreError> {
     let hash = hash.try_into().map_err(|_other_length| StoreError::Corrupt("the head's hash is not 32 bytes".into()));
-    let [position, turn, callback, payment, customer, account] = numbers;
-    Ok(Head { position, hash: hash?, turn, callback, payment, customer, account })
+    let [position, turn, callback, payment, customer, account, retirements] = numbers;
+    Ok(Head { position, hash: hash?, turn, callback, payment, customer, account, retirements })
 }
 
 /// The txids of a callback in one column, a line each.

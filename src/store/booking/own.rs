@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::pool::Windows;
+use super::retired::Retired;
 use super::{Connection, StoreError, parse_amount};
 use crate::domain::amount::Amount;
 use crate::domain::ids::{CustomerId, MerchantId, PaymentId};
@@ -25,6 +26,8 @@ pub struct Around {
     pub suspended: HashMap<(MerchantId, i64), Suspended>,
     /// The requests that pool addresses were given out for.
     pub windows: Windows,
+    /// Addresses that were given up, of those that deposits came to.
+    pub retired: Retired,
 }
 
 /// A withdrawal that the batch requests, or one that was made elsewhere: its name is taken then.

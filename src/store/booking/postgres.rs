@@ -42,7 +42,7 @@ pub(super) async fn begin(connection: &mut PgConnection) -> Result<(), StoreErro
 pub(super) async fn look(connection: &mut PgConnection, keys: &[Key<'_>]) -> Result<(Head, Vec<Found>), StoreError> {
     // The head and everything else in one statement, so of one moment: as long as the head stays, all of it stays.
     let rows = sqlx::query(
-        "SELECT h.position, h.turn, h.callback_id, h.payment_id, h.customer_id, h.account_id, h.hash,
+        "SELECT h.position, h.turn, h.callback_id, h.payment_id, h.customer_id, h.account_id, h.retirements, h.hash,
                 f.ord, f.callback_id, f.payment_id, f.status, f.facts, f.customer_id, f.twin
          FROM journal_head h LEFT JOIN LATERAL (
             SELECT i.ord - 1 AS ord, c.id AS callback_id, p.id AS payment_id, p.status, p.facts, p.customer_id,
@@ -65,25 +65,25 @@ pub(super) async fn look(connection: &mut PgConnection, keys: &[Key<'_>]) -> Res
     .fetch_all(connection)
     .await?;
     let first = rows.first().ok_or_else(|| StoreError::Corrupt("there is no journal head".into()))?;
-    let mut numbers = [0; 6];
+    let mut numbers = [0; 7];
     for (index, number) in numbers.iter_mut().enumerate() {
         *number = first.try_get(index)?;
     }
-    let head = head_from(numbers, first.try_get(6)?)?;
+    let head = head_from(numbers, first.try_get(7)?)?;
     let found: Vec<_> = rows.iter().map(found_row).filter_map(Result::transpose).collect::<Result<_, _>>()?;
     Ok((head, place(found, keys.len())?))
 }
 
 fn found_row(row: &PgRow) -> Result<Option<FoundRow>, sqlx::Error> {
-    let Some(ordinal) = row.try_get(7)? else { return Ok(None) };
+    let Some(ordinal) = row.try_get(8)? else { return Ok(None) };
     Ok(Some(FoundRow {
         ordinal,
-        callback: row.try_get(8)?,
-        payment: row.try_get(9)?,
-        status: row.try_get(10)?,
-        facts: row.try_get(11)?,
-        customer: row.try_get(12)?,
-        has_twin: row.try_get(13)?,
+        callback: row.try_get(9)?,
+        payment: row.try_get(10)?,
+        status: row.try_get(11)?,
+        facts: row.try_get(12)?,
+        customer: row.try_get(13)?,
+        has_twin: row.try_get(14)?,
     }))
 }
 

@@ -37,15 +37,15 @@ pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<(), Store
 
 async fn head(connection: &mut SqliteConnection) -> Result<Head, StoreError> {
     let row = sqlx::query(
-        "SELECT position, turn, callback_id, payment_id, customer_id, account_id, hash FROM journal_head WHERE id = 1",
+        "SELECT position, turn, callback_id, payment_id, customer_id, account_id, retirements, hash FROM journal_head WHERE id = 1",
     )
     .fetch_one(connection)
     .await?;
-    let mut numbers = [0; 6];
+    let mut numbers = [0; 7];
     for (index, number) in numbers.iter_mut().enumerate() {
         *number = row.try_get(index)?;
     }
-    head_from(numbers, row.try_get(6)?)
+    head_from(numbers, row.try_get(7)?)
 }
 
 /// `WITH i(columns) AS (VALUES (0, …), (1, …), …) query`: the rows of a question, numbered in `ord`.
