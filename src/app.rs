@@ -130,6 +130,11 @@ impl App {
         self.under_way.spawn_local(work).await.ok()
     }
 
+    /// Sets a piece of work going that nobody waits for, but the end of the process.
+    pub fn set_going(&self, work: impl Future<Output = ()> + Send + 'static) {
+        drop(self.under_way.spawn_on(work, &self.runtime));
+    }
+
     /// Waits for all such work.
     pub async fn wind_up(&self) {
         self.under_way.close();

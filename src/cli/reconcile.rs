@@ -5,7 +5,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::import_csv;
-use super::output::{Listing, Output, tell};
+use super::output::{Listing, Output, bar, bar_done, tell};
 use crate::app::{App, Tasks, database};
 use crate::config::{Settings, Sources};
 use crate::domain::event::rfc3339;
@@ -85,9 +85,13 @@ async fn run_now(settings: Settings, output: Output) -> anyhow::Result<u8> {
          {later} could not be asked about"
     ));
     let mut runs = Vec::new();
-    for (id, _) in app.merchants() {
+    let all = u64::try_from(app.merchants().count())?;
+    for (done, (id, name)) in (0..).zip(app.merchants()) {
+        bar(done, all, name);
         runs.push(reconcile::run(&app, id, "command").await?);
     }
+    bar(all, all, "compared");
+    bar_done();
     let has_failed = later > 0 || runs.iter().any(|run| run.error.is_some());
     let unknown = store::asks::list(&app.db, true, UNKNOWN).await?;
     let more = More { unknown, outages: outages(&app.db).await? };

@@ -3,6 +3,7 @@
 
 pub mod addresses;
 pub mod asks;
+pub mod board;
 pub mod exports;
 pub mod invoices;
 pub mod missing;

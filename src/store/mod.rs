@@ -6,6 +6,7 @@ pub mod allocations;
 pub mod answers;
 pub mod asks;
 pub mod audit_log;
+pub mod board;
 pub mod booking;
 pub mod callbacks;
 pub mod checks;

@@ -83,6 +83,14 @@ pub async fn runs(db: &Db, before_us: i64, limit: u64) -> Result<Vec<Run>, Store
     Ok(runs)
 }
 
+/// One run.
+pub async fn get(db: &Db, merchant: MerchantId, began_us: i64) -> Result<Option<Run>, StoreError> {
+    match reconciliation::Entity::find_by_id((merchant.0, began_us)).one(&db.orm).await? {
+        Some(run) => Ok(Some(with_lines(db, run).await?)),
+        None => Ok(None),
+    }
+}
+
 async fn with_lines(db: &Db, run: reconciliation::Model) -> Result<Run, StoreError> {
     let query = reconciled::Entity::find()
         .filter(reconciled::Column::MerchantId.eq(run.merchant_id))

@@ -31,6 +31,8 @@ const PAGES: &[&str] = &[
     "/held/4711",
     "/proposals",
     "/proposals?state=all",
+    "/addresses/retire",
+    "/reconciliation",
     "/events",
     "/replays",
     "/replays/1",

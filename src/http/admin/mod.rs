@@ -1,6 +1,7 @@
 //! The admin API under `/api`: its whole route table on one screen, with the role each route needs. Reads go to the
 //! store; what changes the ledger is the booker's work.
 
+pub mod board;
 pub mod book_shape;
 pub(in crate::http) mod books;
 mod callbacks;
@@ -61,6 +62,11 @@ pub static ROUTES: &[Route] = &[
     Route::get("/api/declined", VIEWER, || web::to(operations::declined)),
     Route::get("/api/addresses", VIEWER, || web::to(outgoing::addresses)),
     Route::post("/api/addresses/retire", OPERATOR, || web::to(retire::retire)),
+    Route::get("/api/reconciliations", VIEWER, || web::to(board::list)),
+    Route::post("/api/reconciliations", OPERATOR, || web::to(board::run)),
+    Route::get("/api/reconciliations/{id}", VIEWER, || web::to(board::show)),
+    Route::get("/api/exports", VIEWER, || web::to(board::exports)),
+    Route::get("/api/exports/{id}", VIEWER, || web::to(board::export)),
     Route::get("/api/outbox", VIEWER, || web::to(operations::outbox)),
     Route::get("/api/checks", VIEWER, || web::to(operations::checks)),
     Route::get("/api/outages", VIEWER, || web::to(operations::outages)),

@@ -210,6 +210,26 @@ pub(super) const DOCS: &[Doc] = &[
         &["merchant", "state", "q", "after", "limit"],
         &[(200, "{Address}")],
     ),
+    get(
+        "/api/reconciliations",
+        "Comparisons of balances with the processor's, newest first",
+        &["after", "limit"],
+        &[(200, "{Reconciliation}")],
+    ),
+    post("/api/reconciliations", "Begins one, in the background", "", &[(202, "Begun"), (409, "Problem")]),
+    get("/api/reconciliations/{id}", "What one found, by currency", &[], &[(200, "Reconciliation")]),
+    get(
+        "/api/exports",
+        "Exports of the dashboard that were imported, newest first",
+        &["after", "limit"],
+        &[(200, "{Export}")],
+    ),
+    get(
+        "/api/exports/{id}",
+        "One, with its rows that did not plainly match",
+        &["after", "limit"],
+        &[(200, "ExportDetail")],
+    ),
     post(
         "/api/addresses/retire",
         "Gives addresses up: never handed out again, and what comes to them waits; a dry run unless told otherwise",

@@ -17,6 +17,7 @@ pub(super) const PROBLEMS: &[Line] = &[
     ("unfit", "Understood, but it makes no sense for what it is about."),
     ("not_open", "What it is about is resolved or settled already."),
     ("proposal_open", "Another proposal about the same thing is open."),
+    ("already_running", "A run is under way; its outcome will be in the list."),
     ("already_decided", "The proposal is approved, done or refused already."),
     ("unknown_customer", "The ledger knows no such customer, or none belongs here."),
     ("customer_contradictory", "The references belong to two customers."),
@@ -142,6 +143,24 @@ pub(super) const SHAPES: &[Line] = &[
          user_identifier:s? tx_hash:s? created_at:s",
     ),
     ("Retire", "dry_run:b merchant:s currency:s network:s created_before:s customer:s"),
+    ("Begun", "state:s"),
+    ("Reconciliation", "id:s merchant:s began_at:s ended_at:s asked_by:s error:s? lines:[ReconciledLine]"),
+    ("ReconciledLine", "currency:s verdict:s ours:s theirs:s in_flight:s difference:s? since:s? discrepancy:s?"),
+    (
+        "Export",
+        "id:s merchant:s file:s sha256:s asked_by:s began_at:s ended_at:s? from:s until:s rows:i payments:i matched:i \
+         missing_here:i missing_there:i amounts:i fees:i statuses:i duplicates:i open:i",
+    ),
+    (
+        "ExportDetail",
+        "id:s merchant:s file:s sha256:s asked_by:s began_at:s ended_at:s? from:s until:s rows:i payments:i matched:i \
+         missing_here:i missing_there:i amounts:i fees:i statuses:i duplicates:i open:i data:[ExportRow] next:s?",
+    ),
+    (
+        "ExportRow",
+        "ordinal:s line:i? result:s how:s? state:s type:s payment_id:s currency:s theirs:s? ours:s? their_fee:s? \
+         our_fee:s? their_status:s? our_status:s? note:s? payment:s? callback:s? discrepancy:s?",
+    ),
     ("Retired", "dry_run:b addresses:i gateway:i drop_in:i"),
     ("Waiting", "unknown:i missing:i"),
     ("Ended", "id:s state:s"),

@@ -27,6 +27,7 @@ mod outgoing;
 mod overview;
 mod payments;
 mod proposals;
+mod reconciliation;
 mod rejected;
 mod replays;
 mod resolving;
@@ -63,6 +64,8 @@ pub static ROUTES: &[Route] = &[
     Route::post("/held/{id}/resolve", OPERATOR, || web::to(resolving::resolve)),
     Route::post("/held/{id}/comments", OPERATOR, || web::to(resolving::comment)),
     Route::post("/held/{id}/owner", OPERATOR, || web::to(resolving::own)),
+    Route::get("/reconciliation", VIEWER, || web::to(reconciliation::show)),
+    Route::post("/reconciliation/run", OPERATOR, || web::to(reconciliation::run)),
     Route::get("/proposals", VIEWER, || web::to(proposals::list)),
     Route::post("/proposals/{id}/approve", APPROVER, || web::to(proposals::approve)),
     Route::post("/proposals/{id}/refuse", OPERATOR, || web::to(proposals::refuse)),
@@ -92,6 +95,7 @@ const NAV: &[(&str, &str)] = &[
     ("/withdrawals", "Withdrawals"),
     ("/addresses", "Addresses"),
     ("/held", "Held and discrepancies"),
+    ("/reconciliation", "Reconciliation"),
     ("/proposals", "Proposals"),
     ("/events", "Events"),
     ("/replays", "Replays"),
