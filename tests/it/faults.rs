@@ -20,8 +20,8 @@ use crate::support::sender::send;
 use crate::support::servers::fresh_database;
 
 const PATIENCE: Duration = Duration::from_secs(40);
-/// In blocks of 512 or 1024 bytes, as the shell has it: less than the thousand pages of `SQLite`'s log.
-const FILE_BLOCKS: &str = "3072";
+/// What a file may grow by beyond the empty ledger. Together less than the thousand pages of `SQLite`'s log.
+const ROOM_BYTES: u64 = 1_000_000;
 const DEPOSITS_MAX: u64 = 3_000;
 const SENDERS: u64 = 8;
 
@@ -132,7 +132,11 @@ async fn a_full_disk_is_answered_503_and_loses_nothing() {
     // The signal would end the process; ignored, the write fails instead, as it does on a full disk.
     let script = r#"trap '' XFSZ; ulimit -f "$1" && exec "$0" serve"#;
     let mut command = Command::new("sh");
-    command.args(["-c", script, BINARY, FILE_BLOCKS]);
+    let files = std::fs::read_dir(deployment.folder()).expect("its folder").flatten();
+    let largest = files.map(|file| file.metadata().expect("a file").len()).max().expect("the ledger's file");
+    // The shell counts in blocks of 512 bytes.
+    let blocks = (largest + ROOM_BYTES).div_ceil(512);
+    command.args(["-c", script, BINARY, &blocks.to_string()]);
     deployment.dress(&mut command);
     let mut server = deployment.spawn_as(command);
     server.until_ready().await;
