@@ -4,7 +4,6 @@
 
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, DbErr, EntityTrait as _, FromQueryResult, QueryFilter as _, Statement,
-    TransactionTrait as _,
 };
 
 use super::cursor::statement;
@@ -191,7 +190,7 @@ pub async fn reuse(db: &Db, wanted: &Wanted<'_>, times: &Times) -> Result<Option
             WHERE state = 3 AND retired_us IS NULL AND merchant_id = $1 AND code = $2 ORDER BY free_us LIMIT 1 {skip}) RETURNING id"
     );
     let values = [wanted.merchant.0.into(), wanted.code.into(), times.free_us.into()];
-    let transaction = db.orm.begin().await?;
+    let transaction = db.begin().await?;
     let Some(row) = transaction.query_one_raw(statement(db, &sql, values)).await? else { return Ok(None) };
     let address: i64 = row.try_get_by_index(0)?;
     let made = transaction.query_one_raw(insert_request(db, address, wanted, None, times)).await?;
@@ -218,7 +217,7 @@ pub async fn add(
         tag.into(),
         times.free_us.into(),
     ];
-    let transaction = db.orm.begin().await?;
+    let transaction = db.begin().await?;
     let Some(address) = id_of(transaction.query_one_raw(statement(db, sql, values)).await?)? else { return Ok(None) };
     let made = transaction.query_one_raw(insert_request(db, address, wanted, None, times)).await?;
     transaction.commit().await?;

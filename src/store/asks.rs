@@ -1,7 +1,7 @@
 //! What the processor is asked about: what is overdue is found here, each question is taken by one replica at a time,
 //! and what came of it decides when it is asked again. Nothing here moves money.
 
-use sea_orm::{ConnectionTrait, QueryResult, TransactionTrait as _, Value};
+use sea_orm::{ConnectionTrait, QueryResult, Value};
 
 use super::cursor::{self, MOVE, statement};
 use super::{Db, Kind, StoreError, events};
@@ -99,7 +99,7 @@ async fn seen(db: &Db, ages: &Ages, now_us: i64) -> Result<i64, StoreError> {
             AND (p.family <> 2 OR c.foreign_id IS NULL) ON CONFLICT DO NOTHING";
     let [deposit, withdrawal, invoice] =
         [ages.deposit_us, ages.withdrawal_us, ages.invoice_us].map(|age| age.unwrap_or(NEVER_US).into());
-    let txn = db.orm.begin().await?;
+    let txn = db.begin().await?;
     txn.execute_raw(statement(db, sql, [from.into(), to.into(), deposit, withdrawal, invoice])).await?;
     txn.execute_raw(statement(db, MOVE, [JOURNAL.into(), from.into(), to.into()])).await?;
     txn.commit().await?;
@@ -193,7 +193,7 @@ struct Found {
 }
 
 async fn keep(db: &Db, cursor: &str, from: i64, to: i64, found: Vec<Found>) -> Result<i64, StoreError> {
-    let txn = db.orm.begin().await?;
+    let txn = db.begin().await?;
     for found in found {
         insert(db, &txn, By::Id, found).await?;
     }

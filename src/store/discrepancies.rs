@@ -4,7 +4,6 @@
 use sea_orm::sea_query::{OnConflict, Query};
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    TransactionTrait,
 };
 
 use super::audit_log::{self, Actor, Deed};
@@ -180,7 +179,7 @@ pub async fn say(
     text: &str,
     (actor, now_us): (&Actor, i64),
 ) -> Result<(), StoreError> {
-    let txn = db.orm.begin().await?;
+    let txn = db.begin().await?;
     let row = discrepancy_note::ActiveModel {
         id: ActiveValue::NotSet,
         discrepancy: ActiveValue::Set(id),
@@ -200,7 +199,7 @@ pub async fn say(
 /// Gives it to somebody, or to nobody.
 pub async fn give(db: &Db, id: i64, owner: Option<&str>, actor: &Actor, now_us: i64) -> Result<(), StoreError> {
     use discrepancy_owner::{ActiveModel, Column, Entity};
-    let txn = db.orm.begin().await?;
+    let txn = db.begin().await?;
     let before = Entity::find_by_id(id).one(&txn).await?.map(|row| row.owner);
     if let Some(owner) = owner {
         let row = ActiveModel {

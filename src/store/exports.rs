@@ -4,7 +4,7 @@
 use sea_orm::sea_query::{Expr, Query};
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ColumnTrait, Condition, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
-    QueryOrder, QuerySelect, TransactionTrait,
+    QueryOrder, QuerySelect,
 };
 
 use super::{Db, StoreError};
@@ -148,7 +148,7 @@ pub async fn list(db: &Db, before: i64, limit: u64) -> Result<Vec<Export>, Store
 
 /// Keeps an import with its rows, all or nothing. `None`: somebody was faster with the same file.
 pub async fn keep(db: &Db, new: &Export, rows: &[Row]) -> Result<Option<i64>, StoreError> {
-    let txn = db.orm.begin().await?;
+    let txn = db.begin().await?;
     let Counts { matched, missing_here, missing_there, amounts, fees, statuses, duplicates } = new.counts;
     let model = export::Model {
         id: 0,

@@ -45,7 +45,10 @@ pub mod withdrawals;
 
 use std::time::Duration;
 
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
+use sea_orm::{
+    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait as _,
+};
 use sqlx::sqlite::SqliteSynchronous;
 
 /// What went wrong between us and the database.
@@ -170,6 +173,15 @@ impl Db {
     pub async fn knock(&self) -> Result<(), StoreError> {
         self.booking_connection().await?.close().await;
         Ok(())
+    }
+
+    /// A transaction that writes. On `SQLite` it waits for its turn at once: one that had only read so far would be
+    /// refused without waiting when somebody else wrote meanwhile.
+    async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
+        self.orm
+            .begin_with_options(TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() })
+            .await
     }
 
     /// Answers when the database does.

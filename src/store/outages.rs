@@ -1,7 +1,7 @@
 //! Heartbeats of reception, and the outages that their gaps show. By the database's clock, one row for all replicas.
 
+use sea_orm::QuerySelect as _;
 use sea_orm::{ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
-use sea_orm::{QuerySelect as _, TransactionTrait as _};
 
 use super::cursor::statement;
 use super::{Db, StoreError};
@@ -24,7 +24,7 @@ pub async fn beat(db: &Db, gap_us: i64) -> Result<Option<Span>, StoreError> {
     let (from_us, to_us): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
     let span = Span { from_us, to_us };
     let is_outage = from_us > 0 && span.length_us() > gap_us;
-    let txn = db.orm.begin().await?;
+    let txn = db.begin().await?;
     let sql = "UPDATE reception SET beat_us = $2 WHERE id = 1 AND beat_us = $1 AND beat_us < $2";
     let is_first = txn.execute_raw(statement(db, sql, [from_us.into(), to_us.into()])).await?.rows_affected() == 1;
     if is_first && is_outage {

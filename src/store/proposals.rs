@@ -4,7 +4,6 @@
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, SqlErr,
-    TransactionTrait,
 };
 
 use super::audit_log::{Actor, Deed, note};
@@ -96,7 +95,7 @@ pub struct Page {
 
 /// Writes a proposal down. One that needs nobody else is approved at once. `None`: another one is open already.
 pub async fn ask(db: &Db, asked: &Asked, actor: &Actor) -> Result<Option<i64>, StoreError> {
-    let txn = db.orm.begin().await?;
+    let txn = db.begin().await?;
     let state = if asked.needs_second { State::Waiting } else { State::Approved };
     let decided = (!asked.needs_second).then(|| actor.name.clone());
     let row = ActiveModel {
@@ -138,7 +137,7 @@ pub async fn ask(db: &Db, asked: &Asked, actor: &Actor) -> Result<Option<i64>, S
 
 /// Lets a waiting proposal pass, or refuses it. `false`: it waits no more, or whoever decides is the one who asked.
 pub async fn decide(db: &Db, id: i64, to: State, actor: &Actor, now_us: i64) -> Result<bool, StoreError> {
-    let txn = db.orm.begin().await?;
+    let txn = db.begin().await?;
     let is_waiting = Condition::all().add(Column::Id.eq(id)).add(Column::State.eq(State::Waiting.code()));
     let by_another = (to == State::Approved).then(|| Column::AskedBy.ne(actor.name.as_str()));
     let ended = (to == State::Refused).then_some(now_us);
@@ -161,7 +160,7 @@ pub async fn decide(db: &Db, id: i64, to: State, actor: &Actor, now_us: i64) -> 
 
 /// Ends an approved proposal that was carried out or declined. Done again it changes nothing.
 pub async fn end(db: &Db, id: i64, to: State, outcome: &str, (actor, now_us): (&Actor, i64)) -> Result<(), StoreError> {
-    let txn = db.orm.begin().await?;
+    let txn = db.begin().await?;
     let is_approved = Column::Id.eq(id).and(Column::State.eq(State::Approved.code()));
     let values = Entity::update_many()
         .col_expr(Column::State, Expr::value(to.code()))

@@ -2,9 +2,7 @@
 //! what is told again was told before, and nothing is skipped or marked by it.
 
 use sea_orm::sea_query::Expr;
-use sea_orm::{
-    ActiveModelTrait, ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait,
-};
+use sea_orm::{ActiveModelTrait, ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::audit_log::{self, Actor, Deed};
 use super::{Db, StoreError};
@@ -56,7 +54,7 @@ pub struct Page {
 /// Writes it down, with who asked; whoever publishes finds it.
 pub async fn ask(db: &Db, asked: &Asked, actor: &Actor) -> Result<Redelivery, StoreError> {
     let Asked { first, last, reason, at_us } = asked.clone();
-    let txn = db.orm.begin().await?;
+    let txn = db.begin().await?;
     let row = ActiveModel {
         id: ActiveValue::NotSet,
         first: ActiveValue::Set(first),

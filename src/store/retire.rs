@@ -1,7 +1,7 @@
 //! Giving up addresses: those that the gateway took, and those that clients of the drop-in took through us. A page is one
 //! transaction, with its line in the audit log; the journal's head is locked for no longer than that.
 
-use sea_orm::{ConnectionTrait as _, Statement, TransactionTrait as _, Value};
+use sea_orm::{ConnectionTrait as _, Statement, Value};
 use serde_json::Value as Json;
 
 use super::audit_log::{Actor, Deed, note};
@@ -176,7 +176,7 @@ async fn new_only(db: &Db, found: Vec<Found>) -> Result<Vec<Found>, StoreError> 
 }
 
 async fn retire(db: &Db, which: &Which, found: &[Found], is_gateway: bool, by: By<'_>) -> Result<(), StoreError> {
-    let transaction = db.orm.begin().await?;
+    let transaction = db.begin().await?;
     let turn = announce(&transaction).await?;
     let backend = db.orm.get_database_backend();
     for one in found {

@@ -10,7 +10,6 @@ use findings::{add_changes, add_sums};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    TransactionTrait,
 };
 use serde::{Deserialize, Serialize};
 
@@ -172,7 +171,7 @@ pub async fn release(db: &Db, owner: &str) -> Result<(), StoreError> {
 
 /// Keeps what a batch found and moves the cursor. `false`: another process took over, and nothing is kept.
 pub async fn keep(db: &Db, job: &Job, owner: &str, batch: &Batch, now_us: i64) -> Result<bool, StoreError> {
-    let txn = db.orm.begin().await?;
+    let txn = db.begin().await?;
     let counts = added(&job.counts, &batch.counts);
     let is_done = batch.cursor >= job.upto;
     let values = Entity::update_many()
