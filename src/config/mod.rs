@@ -117,6 +117,7 @@ pub struct Reconcile {
     /// 0: never by itself.
     pub every_s: i64,
     pub patience_s: i64,
+    pub settle_s: u64,
     /// The dashboard's export.
     pub csv: csv::Csv,
     /// After how long something is asked about; 0: never.

@@ -49,6 +49,7 @@ pub(super) fn settings(given: &BTreeMap<String, Given>, faults: &mut Vec<String>
         reconcile: Reconcile {
             every_s: reader.number("reconcile.every_s", 0..=604_800),
             patience_s: reader.number("reconcile.patience_s", 0..=604_800),
+            settle_s: reader.number("reconcile.settle_s", 0..=300),
             csv: csv::read(reader),
             withdrawal_age_s: reader.number("reconcile.withdrawal_age_s", 0..=31_536_000),
             invoice_age_s: reader.number("reconcile.invoice_age_s", 0..=31_536_000),

@@ -67,6 +67,11 @@ impl Sides {
         self.theirs.checked_sub(self.ours)
     }
 
+    /// What the processor has more than we know of, or zero.
+    pub fn surplus(self) -> Amount {
+        self.difference().filter(|difference| difference.is_positive()).unwrap_or_default()
+    }
+
     /// `age_us`: for how long they have differed; `patience_us`: for how long a callback may be on its way.
     pub fn judge(self, age_us: i64, patience_us: i64) -> Verdict {
         let Some(difference) = self.difference() else { return Verdict::Open };

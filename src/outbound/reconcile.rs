@@ -1,6 +1,11 @@
 //! One run of reconciliation: a merchant's balances at the processor against the ledger, in both directions. A lasting
 //! difference opens a discrepancy, once; when it is gone, the discrepancy is settled. Nothing here moves money.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use crate::app::App;
 use crate::booker::OrderError;
 use crate::domain::amount::Amount;
@@ -9,6 +14,7 @@ use crate::domain::order::{Finding, Order};
 use crate::domain::reason::Reason;
 use crate::domain::reconcile::{Sides, Verdict};
 use crate::store::StoreError;
+use crate::store::events;
 use crate::store::reconcile::{self, Line, Run};
 
 /// Why a run could not even be kept.
@@ -28,13 +34,14 @@ pub async fn run(app: &App, merchant: MerchantId, by: &str) -> Result<Run, Recon
     let credentials = app.credentials(merchant).ok_or(ReconcileError::NoCredentials)?;
     let before = reconcile::last(&app.db, merchant).await?;
     let theirs = app.client.accounts(credentials).await;
+    let position = events::last_position(&app.db).await?;
     let ours = reconcile::ours(&app.db, merchant).await?;
     let mut run =
         Run { merchant, began_us, ended_us: began_us, asked_by: by.to_owned(), error: None, lines: Vec::new() };
     match theirs {
         Err(trouble) => run.error = Some(trouble.to_string()),
         Ok(theirs) => {
-            let mut sides: std::collections::BTreeMap<String, Sides> = ours
+            let mut sides: BTreeMap<String, Sides> = ours
                 .into_iter()
                 .map(|(currency, (ours, in_flight))| (currency, Sides { ours, theirs: Amount::ZERO, in_flight }))
                 .collect();
@@ -42,6 +49,7 @@ pub async fn run(app: &App, merchant: MerchantId, by: &str) -> Result<Run, Recon
                 let none = Sides { ours: Amount::ZERO, theirs: Amount::ZERO, in_flight: Amount::ZERO };
                 sides.entry(account.currency).or_insert(none).theirs = account.balance;
             }
+            wait_for_callbacks(app, merchant, position, &mut sides).await?;
             for (currency, sides) in sides {
                 let was = before.iter().flat_map(|run| &run.lines).find(|line| line.currency == currency);
                 run.lines.push(line(app, &run, currency, sides, was).await?);
@@ -51,6 +59,27 @@ pub async fn run(app: &App, merchant: MerchantId, by: &str) -> Result<Run, Recon
     run.ended_us = (app.clock)();
     reconcile::keep(&app.db, &run).await?;
     Ok(run)
+}
+
+/// Of a busy merchant some deposits are always on their way: the processor has them, and their callbacks come a moment
+/// later. What is booked within that moment is no surplus.
+async fn wait_for_callbacks(
+    app: &App,
+    merchant: MerchantId,
+    position: i64,
+    sides: &mut BTreeMap<String, Sides>,
+) -> Result<(), ReconcileError> {
+    let settle_s = app.settings.reconcile.settle_s;
+    if settle_s == 0 || !sides.values().any(|sides| sides.surplus().is_positive()) {
+        return Ok(());
+    }
+    sleep(Duration::from_secs(settle_s)).await;
+    let came = reconcile::came_in(&app.db, merchant, position).await?;
+    for (currency, sides) in sides {
+        let explained = came.get(currency).copied().unwrap_or_default().min(sides.surplus());
+        sides.ours = sides.ours.checked_add(explained).unwrap_or(sides.ours);
+    }
+    Ok(())
 }
 
 async fn line(

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::{
-    ColumnTrait, ConnectionTrait as _, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement, TransactionTrait,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait as _, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement};
 
 use super::booking::own::{REQUESTED, SETTLED};
 use super::{Db, Kind, StoreError};
@@ -60,6 +58,22 @@ pub async fn ours(db: &Db, merchant: MerchantId) -> Result<BTreeMap<String, (Amo
     Ok(ours)
 }
 
+/// What came to the processor by entries after a position, by currency.
+pub async fn came_in(db: &Db, merchant: MerchantId, after: i64) -> Result<BTreeMap<String, Amount>, StoreError> {
+    let sql = "SELECT a.currency, CAST(p.amount AS text) FROM postings p
+        JOIN journal j ON j.position = p.position JOIN accounts a ON a.id = p.debit_id
+        WHERE p.position > $1 AND j.merchant_id = $2 AND a.kind = $3";
+    let values = [after.into(), merchant.0.into(), AccountKind::Processor.code().into()];
+    let statement = Statement::from_sql_and_values(db.orm.get_database_backend(), sql, values);
+    let mut came: BTreeMap<String, Amount> = BTreeMap::new();
+    for row in db.orm.query_all_raw(statement).await? {
+        let (currency, text): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        let sum = came.entry(currency).or_default();
+        *sum = sum.checked_add(amount(&text)?).ok_or_else(|| corrupt("what came in"))?;
+    }
+    Ok(came)
+}
+
 /// What the last run that came to something found.
 pub async fn last(db: &Db, merchant: MerchantId) -> Result<Option<Run>, StoreError> {
     let run = reconciliation::Entity::find()
@@ -110,7 +124,7 @@ async fn with_lines(db: &Db, run: reconciliation::Model) -> Result<Run, StoreErr
 /// Keeps a run with all it found.
 pub async fn keep(db: &Db, run: &Run) -> Result<(), StoreError> {
     let backend = db.orm.get_database_backend();
-    let txn = db.orm.begin().await?;
+    let txn = db.begin().await?;
     let sql = "INSERT INTO reconciliations (merchant_id, began_us, ended_us, asked_by, error)
         VALUES ($1, $2, $3, $4, $5)";
     let values = [

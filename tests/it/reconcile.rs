@@ -12,6 +12,7 @@ use tallyhook::processor::sandbox::Options;
 use tallyhook::processor::sandbox::world::Merchant;
 use tallyhook::store;
 
+use crate::resolution::deposit;
 use crate::support::process::Deployment;
 use crate::support::sandbox::{KEY, TestSandbox, amount, now_us};
 use crate::support::{Backend, SECRET, TestApp, told};
@@ -19,11 +20,13 @@ use crate::support::{Backend, SECRET, TestApp, told};
 const MAIN: MerchantId = MerchantId(1);
 
 /// A processor that holds money we know nothing of.
-async fn beside(backend: Backend, patience: &str) -> (TestApp, TestSandbox) {
+async fn beside(backend: Backend, patience: &str, more: &[(&str, &str)]) -> (TestApp, TestSandbox) {
     let merchant = Merchant::new(KEY, SECRET, "http://127.0.0.1:9/").with_balance("BTC", amount("1.5"));
     let sandbox = TestSandbox::with(Options::new(merchant, now_us));
     let api = sandbox.sandbox.api();
-    let settings = [("TALLYHOOK_ALPHAPO__BASE_URL", api.as_str()), ("TALLYHOOK_RECONCILE__PATIENCE_S", patience)];
+    let mut settings =
+        vec![("TALLYHOOK_ALPHAPO__BASE_URL", api.as_str()), ("TALLYHOOK_RECONCILE__PATIENCE_S", patience)];
+    settings.extend(more);
     (TestApp::with(backend, &settings).await, sandbox)
 }
 
@@ -54,7 +57,7 @@ fn correction(debit: AccountKind, credit: AccountKind, sum: &str, discrepancy: O
 }
 
 async fn found_and_settled(backend: Backend) {
-    let (app, sandbox) = beside(backend, "0").await;
+    let (app, sandbox) = beside(backend, "0", &[]).await;
     let surplus = run(&app).await;
     assert_eq!((surplus.verdict, surplus.sides.difference()), (Verdict::Open, Some(amount("1.5"))));
     let again = run(&app).await;
@@ -91,7 +94,7 @@ async fn a_surplus_and_a_deficit_are_told_once_and_settled_when_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_difference_waits_for_callbacks_on_their_way() {
-    let (app, sandbox) = beside(Backend::Sqlite, "900").await;
+    let (app, sandbox) = beside(Backend::Sqlite, "900", &[]).await;
     let waiting = run(&app).await;
     assert_eq!((waiting.verdict, waiting.discrepancy), (Verdict::Waiting, None));
     assert_eq!(app.rows("/api/discrepancies").await.len(), 0);
@@ -103,6 +106,26 @@ async fn a_difference_waits_for_callbacks_on_their_way() {
     app.finish().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_a_moment_later_is_no_surplus() {
+    for backend in [Backend::Postgres, Backend::Sqlite] {
+        let (app, _sandbox) = beside(backend, "0", &[("TALLYHOOK_RECONCILE__SETTLE_S", "3")]).await;
+        let later = async {
+            // Some questions later, the comparison has begun.
+            for _ in 0..20 {
+                app.rows("/api/discrepancies").await;
+            }
+            assert_eq!(app.receive(&deposit(7_300_001, Some("ada"), "1", "tx-1")).await, 200);
+        };
+        let (line, ()) = tokio::join!(run(&app), later);
+        assert_eq!(line.sides.difference(), Some(amount("0.5")), "only what nothing explains is left");
+        let later = async { assert_eq!(app.receive(&deposit(7_300_002, Some("ada"), "0.5", "tx-2")).await, 200) };
+        let (line, ()) = tokio::join!(run(&app), later);
+        assert_eq!((line.verdict, line.discrepancy), (Verdict::Matched, None));
+        app.finish().await;
+    }
+}
+
 async fn run_of(app: &TestApp) -> Option<i64> {
     let inner = &app.running.as_ref().expect("it runs").app;
     let last = store::reconcile::last(&inner.db, MAIN).await.expect("the database").expect("a run");
@@ -111,7 +134,7 @@ async fn run_of(app: &TestApp) -> Option<i64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_withdrawal_under_way_explains_what_is_missing() {
-    let (app, _sandbox) = beside(Backend::Postgres, "0").await;
+    let (app, _sandbox) = beside(Backend::Postgres, "0", &[]).await;
     order(&app, correction(AccountKind::Processor, AccountKind::Exchange, "1.75", None)).await;
     assert_eq!(run(&app).await.verdict, Verdict::Open);
     let request = Withdrawal {

@@ -208,6 +208,7 @@ pub(crate) fn settings(url: &str, more: &[(&str, &str)]) -> Settings {
     set("DATABASE_URL", url);
     set("TALLYHOOK_LISTEN", "127.0.0.1:0");
     set("TALLYHOOK_ADMIN_LISTEN", "127.0.0.1:0");
+    set("TALLYHOOK_RECONCILE__SETTLE_S", "0");
     set("TALLYHOOK_MERCHANTS__MAIN__KEY", "key-main");
     set("TALLYHOOK_MERCHANTS__MAIN__SECRET", SECRET);
     for (name, role, secret) in [

@@ -57,6 +57,7 @@ impl Deployment {
         let mut env = BTreeMap::new();
         let mut set = |name: &str, value: &str| env.insert(name.to_owned(), value.to_owned());
         set("DATABASE_URL", database);
+        set("TALLYHOOK_RECONCILE__SETTLE_S", "0");
         set("TALLYHOOK_MERCHANTS__MAIN__KEY", KEY);
         set("TALLYHOOK_MERCHANTS__MAIN__SECRET", SECRET);
         set("TALLYHOOK_TOKENS__OPS__SECRET", OPERATOR);
