@@ -197,3 +197,9 @@ pub async fn waiting(
         query.select_only().columns([Column::Id, Column::Reason]).into_tuple().one(&db.orm).await?;
     Ok(found.map(|(id, reason)| Waiting { callback: CallbackId(id), reason: reason.and_then(Reason::from_code) }))
 }
+
+/// Whether an operator decided that a callback books nothing.
+pub async fn is_dismissed(db: &Db, callback: CallbackId) -> Result<bool, StoreError> {
+    let row = callback::Entity::find_by_id(callback.0).one(&db.orm).await?;
+    Ok(row.is_some_and(|row| row.reason == Some(Reason::Dismissed.code())))
+}

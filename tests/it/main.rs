@@ -72,6 +72,7 @@ mod signature;
 mod smoke;
 mod statements;
 mod stories;
+mod thousand_faults;
 mod tidy;
 mod verify;
 mod wire;

@@ -138,6 +138,12 @@ impl<'a> Act<'a> {
                 let waiting = heard::waiting(&self.app.db, self.export.merchant, row.family, &row.ext_id).await?;
                 match waiting.filter(|_| verdict != Verdict::Matched) {
                     Some(waiting) => self.waits(row, waiting).await,
+                    // It was told before, and dealt with: whoever did knew of it.
+                    None if verdict != Verdict::Matched && heard::is_dismissed(&self.app.db, callback).await? => {
+                        row.note = Some("someone decided that it books nothing".to_owned());
+                        row.state = RowState::Over;
+                        Ok(())
+                    }
                     None => self.end(row, verdict, ours.as_ref()).await,
                 }
             }
