@@ -31,7 +31,7 @@ const QUESTION: usize = 1_000;
 /// While the journal is this far ahead of the account lines, balances wait for them.
 const AHEAD: i64 = 50_000;
 /// Rest after a round that did not reach the end, and after summing all accounts, by how long it took.
-const REST: u32 = 3;
+const REST: u32 = 9;
 const SUM_REST: i64 = 100;
 /// Accounts that a finding names.
 const NAMED: usize = 10;
