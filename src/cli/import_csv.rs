@@ -86,6 +86,10 @@ async fn import(app: &App, args: &Args) -> anyhow::Result<u8> {
         false => shown.iter().filter(|row| row.state == kept::RowState::Found).count().try_into()?,
     };
     tell_all(&imported, open);
+    for outage in &imported.outages {
+        let (from, to) = (rfc3339(outage.from_us), rfc3339(outage.to_us));
+        tell(&format!("tallyhook: the outage from {from} to {to} is accounted for"));
+    }
     if imported.unasked > 0 {
         tell(&format!(
             "tallyhook: the processor could not be asked about {} rows ({}); import the file again to go on",

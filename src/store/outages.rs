@@ -5,7 +5,10 @@ use sea_orm::{ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFil
 
 use super::cursor::statement;
 use super::{Db, StoreError};
+use crate::domain::ids::{CallbackId, MerchantId};
 use crate::domain::outage::{Span, schedule_us};
+use crate::domain::reason::Reason;
+use entity::discrepancy;
 use entity::outage::{Column, Entity, Model};
 
 /// An outage of reception.
@@ -41,6 +44,21 @@ pub async fn list(db: &Db, before_us: i64, limit: u64) -> Result<Vec<Outage>, St
     Ok(query.all(&db.orm).await?.into_iter().map(outage).collect())
 }
 
+/// The one that began then.
+pub async fn get(db: &Db, from_us: i64) -> Result<Option<Outage>, StoreError> {
+    Ok(Entity::find_by_id(from_us).one(&db.orm).await?.map(outage))
+}
+
+/// A merchant's open discrepancies about outages, each with the order that opened it.
+pub async fn open(db: &Db, merchant: MerchantId) -> Result<Vec<(i64, CallbackId)>, StoreError> {
+    let query = discrepancy::Entity::find()
+        .filter(discrepancy::Column::MerchantId.eq(merchant.0))
+        .filter(discrepancy::Column::Reason.eq(Reason::Outage.code()))
+        .filter(discrepancy::Column::ResolvedUs.is_null());
+    let rows = query.order_by_asc(discrepancy::Column::Position).all(&db.orm).await?;
+    Ok(rows.into_iter().map(|row| (row.position, CallbackId(row.callback_id))).collect())
+}
+
 /// Those that the repeats of a callback from this outage may fall into; of an unbroken row of outages the first thousand.
 pub async fn around(db: &Db, span: Span) -> Result<Vec<Span>, StoreError> {
     let until_us = span.to_us.saturating_add(schedule_us());
@@ -64,7 +82,7 @@ pub async fn told(db: &Db, span: Span, now_us: i64) -> Result<(), StoreError> {
 }
 
 /// How many there were, and how many discrepancies about them are open.
-pub async fn counts(db: &Db, reason: crate::domain::reason::Reason) -> Result<(u64, u64), StoreError> {
+pub async fn counts(db: &Db, reason: Reason) -> Result<(u64, u64), StoreError> {
     let sql = "SELECT (SELECT count(*) FROM outages),
         (SELECT count(*) FROM discrepancies WHERE resolved_us IS NULL AND reason = $1)";
     let Some(row) = db.orm.query_one_raw(statement(db, sql, [reason.code().into()])).await? else { return Ok((0, 0)) };

@@ -41,6 +41,7 @@ mod idempotency;
 mod import;
 mod kill;
 mod limits;
+mod long_outage;
 mod openapi;
 mod orders;
 mod outage;

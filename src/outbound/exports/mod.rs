@@ -12,10 +12,13 @@ use std::path::Path;
 use act::Act;
 pub use paper::{Digest, Paper, preview};
 
+use super::outages;
+use super::reconcile::ReconcileError;
 use crate::app::App;
 use crate::booker::OrderError;
 use crate::domain::ids::MerchantId;
 use crate::domain::matching::Rules;
+use crate::domain::outage::Span;
 use crate::store::exports::{self, Export, Row};
 use crate::store::{Db, StoreError};
 
@@ -34,6 +37,8 @@ pub enum ExportError {
     NoCredentials,
     #[error(transparent)]
     Order(#[from] OrderError),
+    #[error(transparent)]
+    Compare(#[from] ReconcileError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -61,6 +66,8 @@ pub struct Imported {
     pub unasked: u64,
     /// Why, the last time.
     pub trouble: Option<String>,
+    /// Outages that are settled by it.
+    pub outages: Vec<Span>,
 }
 
 /// A file that is to be imported.
@@ -115,7 +122,15 @@ pub async fn import(
         }
     };
     if !does_it {
-        return Ok(Imported { export, rows, is_known, is_kept: is_known, unasked: 0, trouble: None });
+        return Ok(Imported {
+            export,
+            rows,
+            is_known,
+            is_kept: is_known,
+            unasked: 0,
+            trouble: None,
+            outages: Vec::new(),
+        });
     }
     let export = if is_known { export } else { kept(&app.db, export, &rows).await? };
     let mut act = Act::new(app, &export)?;
@@ -125,7 +140,9 @@ pub async fn import(
         exports::end(&app.db, export.id, (app.clock)()).await?;
     }
     let export = exports::get(&app.db, export.id).await?.unwrap_or(export);
-    Ok(Imported { export, rows: Vec::new(), is_known, is_kept: true, unasked, trouble })
+    let is_over = exports::open_rows(&app.db, export.id).await? == 0;
+    let outages = if is_over { outages::settle(app, &export).await? } else { Vec::new() };
+    Ok(Imported { export, rows: Vec::new(), is_known, is_kept: true, unasked, trouble, outages })
 }
 
 /// Whoever keeps the same file at the same time shares what is kept first.
