@@ -8,25 +8,11 @@ use serde_json::json;
 use crate::support::sandbox::{TestSandbox, options};
 use crate::support::{Backend, told};
 
-/// The same stories on both databases.
-macro_rules! on_both {
-    ($($name:ident),* $(,)?) => {
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() { super::$name(super::Backend::Postgres).await; })*
-        }
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() { super::$name(super::Backend::Sqlite).await; })*
-        }
-    };
-}
-
-on_both! {
+stories!(
     every_deposit_scenario_ends_in_the_right_ledger_and_events,
     every_invoice_scenario_ends_in_the_right_ledger_and_events,
     an_exchange_moves_both_sums_and_its_fee,
-}
+);
 
 async fn every_deposit_scenario_ends_in_the_right_ledger_and_events(backend: Backend) {
     let (app, sandbox) = TestSandbox::beside(backend, options("http://127.0.0.1:9")).await;

@@ -8,24 +8,10 @@ use serde_json::{Value, json};
 use crate::support::sandbox::{TestSandbox, options};
 use crate::support::{Backend, OPERATOR, TestApp, told};
 
-/// The same stories on both databases.
-macro_rules! on_both {
-    ($($name:ident),* $(,)?) => {
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() { super::$name(super::Backend::Postgres).await; })*
-        }
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() { super::$name(super::Backend::Sqlite).await; })*
-        }
-    };
-}
-
-on_both! {
+stories!(
     every_withdrawal_scenario_ends_in_the_right_ledger_and_events,
     a_callback_that_overtakes_the_answer_ends_like_any_other,
-}
+);
 
 fn withdrawal(foreign_id: &str) -> Value {
     let address = "tb1qfdxh6gkfr0qgyatnlkd8khcnxph9tw06n6qwjc";
