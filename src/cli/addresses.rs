@@ -4,10 +4,10 @@
 use clap::Subcommand;
 
 use super::output::{Listing, Output, Usage, say, tell};
+use super::somebody;
 use crate::app::{database, now_us};
 use crate::config::{Settings, Sources};
 use crate::http::admin::{outgoing, query, retire::Words};
-use crate::store::audit_log::Actor;
 use crate::store::outgoing::{self as stored, ADDRESS_STATES, Filter};
 use crate::store::retire::{self, By, Pass};
 use crate::store::{Db, merchants};
@@ -91,7 +91,7 @@ async fn give_up(db: &Db, args: RetireArgs) -> anyhow::Result<u8> {
     };
     let now_us = now_us();
     let which = words.which(&merchants::all(db).await?, now_us).map_err(Usage)?;
-    let actor = Actor { name: "command line".to_owned(), role: "operator", request_id: String::new() };
+    let actor = somebody();
     let Pass { gateway, drop_in, .. } =
         retire::all(db, &which, yes.then_some(By { actor: &actor, at_us: now_us })).await?;
     let told = format!("{gateway} addresses of the gateway and {drop_in} of the drop-in");

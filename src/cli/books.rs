@@ -14,7 +14,7 @@ use crate::config::{Settings, Sources};
 use crate::domain::ids::{CustomerId, MerchantId};
 use crate::http::admin::shape::Row;
 use crate::http::admin::{book_shape, outgoing as shape, query};
-use crate::store::{Db, customers, merchants, outgoing, payments};
+use crate::store::{Db, StoreError, customers, merchants, outgoing, payments};
 
 const CUSTOMERS: &[&str] = &["id", "merchant", "name", "opened_at"];
 const PAYMENTS: &[&str] =
@@ -32,7 +32,6 @@ const WITHDRAWALS: &[&str] = &[
     "processor_id",
     "error",
 ];
-const PAGE: u64 = 500;
 
 #[derive(Subcommand)]
 pub enum Customers {
@@ -127,15 +126,11 @@ pub async fn run_customers(command: Customers, sources: &Sources) -> anyhow::Res
         Customers::List { which } => {
             let merchant = merchant(&db, which.merchant.as_deref()).await?;
             let mut listing = Listing::new(CUSTOMERS);
-            let mut after = None;
-            while let Some(room) = room(&listing, which.limit) {
+            let fill = listing.fill(which.limit, async |after, room| {
                 let page = customers::list(&db, merchant, which.q.as_deref(), after, room).await?;
-                listing.rows.extend(page.rows.iter().map(book_shape::customer));
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
-            }
+                Ok::<_, StoreError>((page.rows.iter().map(book_shape::customer).collect(), page.next))
+            });
+            fill.await?;
             listing.print(which.output)?;
             Ok(0)
         }
@@ -155,15 +150,11 @@ pub async fn run_payments(command: Payments, sources: &Sources) -> anyhow::Resul
             let merchant = merchant(&db, which.merchant.as_deref()).await?;
             let filter = payments::Filter { merchant, q: which.q.clone(), ..payments::Filter::default() };
             let mut listing = Listing::new(PAYMENTS);
-            let mut after = None;
-            while let Some(room) = room(&listing, which.limit) {
+            let fill = listing.fill(which.limit, async |after, room| {
                 let page = payments::list(&db, &filter, after, room).await?;
-                listing.rows.extend(page.rows.iter().map(book_shape::payment));
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
-            }
+                Ok::<_, StoreError>((page.rows.iter().map(book_shape::payment).collect(), page.next))
+            });
+            fill.await?;
             listing.print(which.output)?;
             Ok(0)
         }
@@ -195,23 +186,13 @@ async fn list_withdrawals(db: &Db, which: &Which, state: Option<String>) -> anyh
     let merchant = merchant(db, which.merchant.as_deref()).await?;
     let filter = outgoing::Filter { merchant, state: code.transpose()?, q: which.q.clone() };
     let mut listing = Listing::new(WITHDRAWALS);
-    let mut after = None;
-    while let Some(room) = room(&listing, which.limit) {
+    let fill = listing.fill(which.limit, async |after, room| {
         let page = outgoing::withdrawals(db, &filter, after, room).await?;
-        listing.rows.extend(page.rows.iter().map(shape::withdrawal));
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
-    }
+        Ok::<_, StoreError>((page.rows.iter().map(shape::withdrawal).collect(), page.next))
+    });
+    fill.await?;
     listing.print(which.output)?;
     Ok(0)
-}
-
-/// How many rows the next page may have; `None` when there are enough.
-fn room(listing: &Listing, limit: u64) -> Option<u64> {
-    let have = u64::try_from(listing.rows.len()).unwrap_or(u64::MAX);
-    Some(limit.saturating_sub(have).min(PAGE)).filter(|room| *room > 0)
 }
 
 async fn merchant(db: &Db, name: Option<&str>) -> anyhow::Result<Option<MerchantId>> {

@@ -16,13 +16,13 @@ use crate::http::admin::query::{Params, text};
 use crate::http::admin::resolution::{self, Wanted, declined, resolver};
 use crate::http::admin::resolution_shape as shape;
 use crate::http::error::ApiError;
+use crate::store::StoreError;
 use crate::store::audit_log::Actor;
 use crate::store::discrepancies;
 use crate::store::proposals::State;
 
 const COLUMNS: &[&str] =
     &["id", "opened_at", "merchant", "kind", "reason", "currency", "amount", "callback_id", "owner", "resolved_at"];
-const PAGE: u64 = 500;
 /// How long the booker may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -150,16 +150,11 @@ async fn list(settings: &Settings, args: ListArgs) -> anyhow::Result<u8> {
     ];
     let filter = resolution::filter(&mut Params::of(given), &db, now_us()).await.map_err(Usage)?;
     let mut listing = Listing::new(COLUMNS);
-    let mut after = None;
-    loop {
-        let have = u64::try_from(listing.rows.len())?;
-        let page = discrepancies::list(&db, &filter, after, limit.saturating_sub(have).min(PAGE)).await?;
-        listing.rows.extend(page.rows.iter().map(shape::discrepancy));
-        after = page.next;
-        if after.is_none() || u64::try_from(listing.rows.len())? >= limit {
-            break;
-        }
-    }
+    let fill = listing.fill(limit, async |after, room| {
+        let page = discrepancies::list(&db, &filter, after, room).await?;
+        Ok::<_, StoreError>((page.rows.iter().map(shape::discrepancy).collect(), page.next))
+    });
+    fill.await?;
     listing.print(output)?;
     Ok(0)
 }

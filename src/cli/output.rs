@@ -5,6 +5,9 @@ use std::io::{ErrorKind, IsTerminal, Write};
 
 use serde_json::{Map, Value};
 
+/// Rows that are asked for at once.
+const PAGE: u64 = 500;
+
 /// `--output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Output {
@@ -35,6 +38,26 @@ impl Listing {
     /// Adds a row; the values stand in the order of the columns.
     pub fn push<const N: usize>(&mut self, values: [Value; N]) {
         self.rows.push(self.columns.iter().map(|column| (*column).to_owned()).zip(values).collect());
+    }
+
+    /// Adds the rows of one page after the other until there are `limit` of them, or no more. `page` is asked for the rows
+    /// after a cursor, and how many, and answers with them and the next cursor.
+    pub async fn fill<E>(
+        &mut self,
+        limit: u64,
+        mut page: impl AsyncFnMut(Option<i64>, u64) -> Result<(Vec<Map<String, Value>>, Option<i64>), E>,
+    ) -> Result<(), E> {
+        let (mut room, mut after) = (limit, None);
+        while room > 0 {
+            let (rows, next) = page(after, room.min(PAGE)).await?;
+            room = room.saturating_sub(u64::try_from(rows.len()).unwrap_or(u64::MAX));
+            self.rows.extend(rows);
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     pub fn print(&self, output: Output) -> anyhow::Result<()> {

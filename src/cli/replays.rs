@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Subcommand;
-use serde_json::Value;
 
 use super::callbacks::Which;
-use super::output::{Listing, Output, Usage, bar, bar_done, print, tell};
+use super::output::{Listing, Output, Usage, bar, bar_done};
+use super::{books, somebody};
 use crate::app::{booker_parts, database, now_us};
 use crate::booker::booker;
 use crate::config::{Settings, Sources};
@@ -74,7 +74,7 @@ pub async fn run(command: Command, sources: &Sources) -> anyhow::Result<u8> {
         Command::List { limit, output } => list(&db, limit, output).await,
         Command::Show { id, output } => show(&db, id, output).await,
         Command::Stop { id } => {
-            replays::stop(&db, id, &who(), now_us()).await?;
+            replays::stop(&db, id, &somebody().name, now_us()).await?;
             show(&db, id, Output::Table).await
         }
     }
@@ -89,7 +89,7 @@ async fn ask(settings: &Settings, db: &Db, args: RunArgs) -> anyhow::Result<u8> 
         scope: Scope { ids, filter: which.filter(db).await? },
         is_dry_run: !yes,
         reason: text("reason", reason).map_err(Usage)?,
-        by: who(),
+        by: somebody().name,
         version: VERSION.to_owned(),
         at_us: now_us(),
     };
@@ -98,11 +98,6 @@ async fn ask(settings: &Settings, db: &Db, args: RunArgs) -> anyhow::Result<u8> 
     show(db, id, output).await?;
     let has_failed = job.is_some_and(|job| job.counts.failed > 0 || job.counts.differing > 0);
     Ok(if has_failed { 4 } else { 0 })
-}
-
-/// Whoever has a shell here has the database: the audit can only say that much.
-fn who() -> String {
-    "command line".to_owned()
 }
 
 /// Takes the steps of replays until this one has ended, at another process's hands or ours.
@@ -150,18 +145,5 @@ async fn list(db: &Db, limit: u64, output: Output) -> anyhow::Result<u8> {
 }
 
 async fn show(db: &Db, id: i64, output: Output) -> anyhow::Result<u8> {
-    let Some(row) = told(db, id).await? else {
-        tell(&format!("tallyhook: there is no replay {id}"));
-        return Ok(3);
-    };
-    match output {
-        Output::Json => print(&format!("{}\n", serde_json::to_string_pretty(&row)?))?,
-        Output::Ndjson => print(&format!("{}\n", serde_json::to_string(&row)?))?,
-        Output::Table | Output::Csv => {
-            let mut listing = Listing::new(&["field", "value"]);
-            row.into_iter().for_each(|(name, value)| listing.push([Value::from(name), value]));
-            listing.print(output)?;
-        }
-    }
-    Ok(0)
+    books::show(told(db, id).await?, &format!("replay {id}"), output)
 }
