@@ -8,9 +8,8 @@ use tracing::{info, warn};
 
 use super::verify;
 use crate::app::App;
-use crate::booker::OrderError;
 use crate::domain::expected::{By, Expected, is_news};
-use crate::domain::order::{Finding, Order};
+use crate::domain::order::Finding;
 use crate::domain::reason::Reason;
 use crate::processor::client::Subject;
 use crate::processor::wire;
@@ -209,10 +208,6 @@ async fn report(app: &App, ask: &Ask) -> anyhow::Result<Option<i64>> {
 
 async fn settle(app: &App, ask: &Ask) -> anyhow::Result<()> {
     let Some(discrepancy) = ask.discrepancy else { return Ok(()) };
-    let (note, by) = ("the processor knows it after all".to_owned(), "reconciliation".to_owned());
-    match app.booker.order(ask.merchant, Order::Settle { discrepancy, note, by }).await {
-        // Someone was faster.
-        Ok(_) | Err(OrderError::Declined(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    super::settle(app, ask.merchant, discrepancy, "the processor knows it after all", "reconciliation").await?;
+    Ok(())
 }

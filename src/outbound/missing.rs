@@ -4,7 +4,7 @@
 use crate::app::App;
 use crate::booker::OrderError;
 use crate::domain::event::rfc3339;
-use crate::domain::order::{Finding, Order};
+use crate::domain::order::Finding;
 use crate::domain::reason::Reason;
 use crate::store::withdrawals::{self, Open, State};
 
@@ -48,10 +48,8 @@ pub async fn settle(app: &App) -> anyhow::Result<()> {
             State::Settled | State::Failed => format!("the withdrawal is {}", found.state.word()),
             State::Requested | State::Sent | State::Unknown | State::Pending => "the processor knows it".to_owned(),
         };
-        let order = Order::Settle { discrepancy: found.discrepancy, note, by: "reconciliation".to_owned() };
-        match app.booker.order(found.merchant, order).await {
-            // Declined: someone was faster.
-            Ok(_) | Err(OrderError::Declined(_)) => withdrawals::tell(&app.db, found.id, None).await?,
+        match super::settle(app, found.merchant, found.discrepancy, &note, "reconciliation").await {
+            Ok(()) => withdrawals::tell(&app.db, found.id, None).await?,
             Err(OrderError::NoSeal) => {}
             Err(error) => return Err(error.into()),
         }

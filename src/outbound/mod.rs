@@ -13,6 +13,7 @@ pub mod verify;
 pub mod withdrawals;
 
 use crate::app::App;
+use crate::booker::OrderError;
 use crate::domain::ids::{CallbackId, MerchantId};
 use crate::domain::order::{Finding, Order};
 use crate::store::StoreError;
@@ -43,4 +44,13 @@ pub async fn report(app: &App, merchant: MerchantId, finding: Finding, by: &str)
         discrepancies::say(&app.db, id, NoteKind::Evidence, &note, (&actor, (app.clock)())).await?;
     }
     Ok(opened)
+}
+
+/// Settles a discrepancy that has become true; `note` says why. Nothing happens when someone was faster.
+pub async fn settle(app: &App, merchant: MerchantId, discrepancy: i64, note: &str, by: &str) -> Result<(), OrderError> {
+    let (note, by) = (note.to_owned(), by.to_owned());
+    match app.booker.order(merchant, Order::Settle { discrepancy, note, by }).await {
+        Ok(_) | Err(OrderError::Declined(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

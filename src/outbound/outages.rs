@@ -33,13 +33,28 @@ pub async fn report(app: &App, outage: Span, lost: &[Span]) -> anyhow::Result<()
 }
 
 /// What someone must do about callbacks that can't come back.
-pub fn sentence(lost: &[Span]) -> String {
+fn sentence(lost: &[Span]) -> String {
     let when = |span: &Span| format!("from {} to {}", rfc3339(span.from_us), rfc3339(span.to_us));
     let spans: Vec<_> = lost.iter().map(when).collect();
     format!(
         "callbacks first sent {} can't come back by themselves: import the dashboard's export of that time, or repeat them there",
         spans.join(" and ")
     )
+}
+
+/// The latest outages, each with what becomes of its callbacks, in a sentence.
+pub async fn latest(db: &Db, limit: u64) -> Result<Vec<(Span, String)>, StoreError> {
+    let mut rows = Vec::new();
+    for outage in outages::list(db, i64::MAX, limit).await? {
+        let outlook = outlook(outage.span, &outages::around(db, outage.span).await?);
+        let until = rfc3339(outlook.until_us);
+        let sentence = match outlook.lost.as_slice() {
+            [] => format!("the processor repeats what this missed by itself until {until}"),
+            lost => format!("{}; it repeats the rest until {until}", sentence(lost)),
+        };
+        rows.push((outage.span, sentence));
+    }
+    Ok(rows)
 }
 
 /// Settles what was told of outages that an export covers, every row of which is over. Only if the balances agree to the last
@@ -62,7 +77,7 @@ pub async fn settle(app: &App, export: &Export) -> Result<Vec<Span>, ReconcileEr
     }
     let note = format!("the imported export {} accounts for it, and the balances agree", export.file);
     for (discrepancy, _) in &covered {
-        reconcile::settle(app, export.merchant, *discrepancy, &note).await?;
+        super::settle(app, export.merchant, *discrepancy, &note, "reconciliation").await?;
     }
     Ok(covered.into_iter().map(|(_, outage)| outage).collect())
 }

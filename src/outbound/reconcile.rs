@@ -101,7 +101,7 @@ async fn line(
         (Verdict::Open, _) => open(app, run.merchant, &currency, sides, run.began_us).await?,
         (Verdict::Waiting, opened) => opened,
         (Verdict::Matched | Verdict::Explained, Some(opened)) => {
-            settle(app, run.merchant, opened, "the balances agree again").await?;
+            super::settle(app, run.merchant, opened, "the balances agree again", "reconciliation").await?;
             None
         }
         (Verdict::Matched | Verdict::Explained, None) => None,
@@ -140,19 +140,4 @@ async fn open(
     };
     let placed = app.booker.order(merchant, Order::Report(finding)).await?;
     Ok(reconcile::opened_by(&app.db, CallbackId(placed.id)).await?)
-}
-
-/// What was told is gone; `note` says why.
-pub(super) async fn settle(
-    app: &App,
-    merchant: MerchantId,
-    discrepancy: i64,
-    note: &str,
-) -> Result<(), ReconcileError> {
-    let (note, by) = (note.to_owned(), "reconciliation".to_owned());
-    match app.booker.order(merchant, Order::Settle { discrepancy, note, by }).await {
-        // Someone was faster.
-        Ok(_) | Err(OrderError::Declined(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -5,12 +5,12 @@ use tracing::{info, warn};
 
 use super::asks::Reading;
 use crate::app::App;
-use crate::booker::{Judgement, OrderError, replay};
+use crate::booker::{Judgement, replay};
 use crate::domain::amount::Amount;
 use crate::domain::callback::Callback;
 use crate::domain::expected::Expected;
 use crate::domain::ids::CallbackId;
-use crate::domain::order::{Finding, Order};
+use crate::domain::order::Finding;
 use crate::domain::reason::Reason;
 use crate::domain::verify::{Comparison, compare};
 use crate::processor::client::Subject;
@@ -81,12 +81,7 @@ async fn book(app: &App, ask: &Ask, id: CallbackId) -> anyhow::Result<Reading> {
 
 async fn over(app: &App, ask: &Ask) -> anyhow::Result<Reading> {
     if let Some(discrepancy) = ask.discrepancy {
-        let (note, by) = ("the deposit does not wait any more".to_owned(), "verification".to_owned());
-        match app.booker.order(ask.merchant, Order::Settle { discrepancy, note, by }).await {
-            // Someone was faster.
-            Ok(_) | Err(OrderError::Declined(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
+        super::settle(app, ask.merchant, discrepancy, "the deposit does not wait any more", "verification").await?;
     }
     asks::end(&app.db, ask).await?;
     Ok(Reading::Over)

@@ -9,7 +9,6 @@ use tokio::time::sleep;
 use super::story::story;
 use super::{ExportError, Stage};
 use crate::app::App;
-use crate::booker::OrderError;
 use crate::domain::amount::Amount;
 use crate::domain::decide::Credit;
 use crate::domain::ids::CallbackId;
@@ -106,12 +105,9 @@ impl<'a> Act<'a> {
         if row.verdict == Verdict::MissingThere || self.verdict(row).await?.0 != Verdict::Matched {
             return Ok(());
         }
-        let (note, by) = ("the ledger agrees with the export by now".to_owned(), "reconciliation".to_owned());
-        match self.app.booker.order(self.export.merchant, Order::Settle { discrepancy, note, by }).await {
-            // A hold is settled by being booked.
-            Ok(_) | Err(OrderError::Declined(_)) => row.state = RowState::Over,
-            Err(error) => return Err(error.into()),
-        }
+        let note = "the ledger agrees with the export by now";
+        crate::outbound::settle(self.app, self.export.merchant, discrepancy, note, "reconciliation").await?;
+        row.state = RowState::Over;
         Ok(())
     }
 
