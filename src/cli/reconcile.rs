@@ -10,10 +10,10 @@ use crate::app::{App, Tasks, database};
 use crate::config::{Settings, Sources};
 use crate::domain::event::rfc3339;
 use crate::domain::ids::MerchantId;
-use crate::domain::outage::{Span, outlook};
+use crate::domain::outage::Span;
 use crate::domain::reason::Reason;
 use crate::domain::reconcile::Verdict;
-use crate::outbound::outages::sentence as lost_sentence;
+use crate::outbound::outages::latest;
 use crate::outbound::{asks, reconcile};
 use crate::store::asks::Ask;
 use crate::store::reconcile::Run;
@@ -118,16 +118,7 @@ struct Outages {
 }
 
 async fn outages(db: &Db) -> anyhow::Result<Outages> {
-    let mut rows = Vec::new();
-    for outage in kept::list(db, i64::MAX, OUTAGES).await? {
-        let outlook = outlook(outage.span, &kept::around(db, outage.span).await?);
-        let until = rfc3339(outlook.until_us);
-        let sentence = match outlook.lost.as_slice() {
-            [] => format!("the processor repeats what this missed by itself until {until}"),
-            lost => format!("{}; it repeats the rest until {until}", lost_sentence(lost)),
-        };
-        rows.push((outage.span, sentence));
-    }
+    let rows = latest(db, OUTAGES).await?;
     let (_, open) = kept::counts(db, Reason::Outage).await?;
     Ok(Outages { rows, is_open: open > 0 })
 }

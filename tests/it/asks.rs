@@ -18,12 +18,13 @@ use tallyhook::processor::sandbox::Options;
 use tallyhook::processor::sandbox::world::Merchant;
 use tallyhook::store::asks::{self, Due};
 
+use crate::page::Browser;
 use crate::support::deposits::Deposit;
 use crate::support::merchant::{self, accepted, fund, post, processor, spoken, state, withdrawal};
 use crate::support::process::{Deployment, eventually};
 use crate::support::sandbox::{KEY, TestSandbox, now_us, units_of};
 use crate::support::upstream::{Reply, Upstream};
-use crate::support::{Backend, OPERATOR, SECRET, TestApp, told};
+use crate::support::{Backend, OPERATOR, SECRET, TestApp, VIEWER, told};
 
 const MAIN: MerchantId = MerchantId(1);
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -146,6 +147,11 @@ async fn unknown_there(backend: Backend) {
     let report = deployment.run(&["reconcile", "report", "--output", "json"]);
     assert_eq!(report.code, Some(4), "{}", report.stderr);
     assert!(report.stdout.contains(&format!("deposit {}: the processor knows nothing of it", deposit.id())));
+    let board = Browser::logged_in(&app, VIEWER).await.get("/reconciliation").await.text;
+    let (payment, discrepancy) = (deposit.id(), open[0]["id"].as_str().expect("an id"));
+    for shown in [format!("href=\"/payments?q={payment}\">{payment}"), format!("href=\"/held/{discrepancy}\"")] {
+        assert!(board.contains(&shown), "{shown} is not on the board: {board}");
+    }
 
     assert_eq!(app.receive(&deposit.confirmed()).await, StatusCode::OK);
     assert_eq!(ask(&app).await, Tally { over: 1, ..Tally::default() });

@@ -9,8 +9,9 @@ use tallyhook::cli::serve::Running;
 use tallyhook::domain::outage::{DELAYS_MIN, Span, outlook, schedule_us};
 use tallyhook::store::{Db, outages};
 
+use crate::page::Browser;
 use crate::support::process::{Deployment, eventually};
-use crate::support::{Backend, OPERATOR, TestApp, launch};
+use crate::support::{Backend, OPERATOR, TestApp, VIEWER, launch};
 
 const MINUTE_US: i64 = 60_000_000;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -154,6 +155,10 @@ async fn noticed_and_told(backend: Backend) {
     let report = Deployment::on(&app.url).run(&["reconcile", "report", "--output", "json"]);
     assert_eq!(report.code, Some(4), "{}", report.stderr);
     assert!(report.stdout.contains("can't come back by themselves"), "{}", report.stdout);
+    let board = Browser::logged_in(&app, VIEWER).await.get("/reconciliation").await.text;
+    for shown in ["1 d 6 h", "come back by themselves", "2 h 0 min", "repeats what this missed by itself"] {
+        assert!(board.contains(shown), "{shown} is not on the board: {board}");
+    }
 
     restart(&mut app, 0).await;
     has_beaten(&app.url).await;

@@ -1,29 +1,34 @@
-//! The board of reconciliation: what agrees, what is open by age and value, how it went over the runs, the exports that
-//! were imported, and a button to run it now.
+//! The board of reconciliation: what agrees, what is open by age and value, what the processor is asked about, how it
+//! went over the runs, outages of reception, the exports that were imported, and a button to run it now.
 
 use std::collections::BTreeMap;
 
 use actix_web::web;
 use askama::Template;
 
-use super::show::{Badge, Dash, Raw, When, duration, words};
+use super::show::{Badge, Dash, Names, Raw, When, duration, words};
 use super::{Answer, Frame, html, see};
 use crate::app::App;
 use crate::config::Role;
 use crate::domain::amount::Amount;
+use crate::domain::expected::By;
 use crate::domain::ids::MerchantId;
+use crate::domain::outage::Span;
 use crate::domain::reconcile::Verdict;
 use crate::http::admin::board::begin;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
+use crate::outbound::outages;
 use crate::store::reconcile::{self, Run};
-use crate::store::{board, exports};
+use crate::store::{asks, board, exports};
 
 /// Runs that the trend shows.
 const RUNS: u64 = 60;
 const EXPORTS: u64 = 20;
-/// Open differences that are listed, the oldest first.
+const OUTAGES: u64 = 20;
+/// Open differences, and questions, that are listed, the oldest first.
 const LISTED: usize = 50;
+const ASKED: u64 = 50;
 const HOUR_US: i64 = 3_600_000_000;
 /// Ages, by what they are less than.
 const AGES: [(&str, i64); 4] = [
@@ -43,6 +48,8 @@ struct Board {
     silent: Vec<(String, String)>,
     ages: Vec<(&'static str, usize, String)>,
     open: Vec<Open>,
+    asked: Vec<Asked>,
+    outages: Vec<Outage>,
     runs: usize,
     trend: Raw,
     exports: Vec<Export>,
@@ -71,6 +78,27 @@ struct Open {
     age: String,
 }
 
+/// What should be over by now, and what the processor is asked about.
+struct Asked {
+    kind: &'static str,
+    merchant: String,
+    reference: String,
+    /// Where it is looked up, if it has a page.
+    link: Option<String>,
+    amount: Dash,
+    age: String,
+    times: i32,
+    next: When,
+    discrepancy: Option<i64>,
+}
+
+struct Outage {
+    from: When,
+    to: When,
+    length: String,
+    told: String,
+}
+
 struct Export {
     id: i64,
     merchant: String,
@@ -97,6 +125,7 @@ pub(super) async fn show(caller: Caller, app: web::Data<App>) -> Answer {
         silent.extend(latest.and_then(|run| run.error.clone()).map(|error| (name.clone(), error)));
     }
     let open = board::open(&app.db).await?;
+    let (overdue, _) = asks::counts(&app.db).await?;
     let matched = lines.iter().filter(|line| !matches!(line.verdict.0, "waiting" | "open")).count();
     let frame = Frame::new(&app, &caller, "/reconciliation", "Reconciliation");
     Ok(html(&Board {
@@ -105,9 +134,12 @@ pub(super) async fn show(caller: Caller, app: web::Data<App>) -> Answer {
             ("Agree", matched.to_string(), "currencies of merchants, at the last run"),
             ("Differ", lines.len().saturating_sub(matched).to_string(), "currencies of merchants, at the last run"),
             ("Open", open.len().to_string(), "differences that someone must look at"),
+            ("Asked about", overdue.to_string(), "payments that should be over by now"),
         ],
         ages: ages(&open, now_us),
         open: open.iter().take(LISTED).map(|open| listed(&app, open, now_us)).collect(),
+        asked: asked(&app, now_us).await?,
+        outages: outages::latest(&app.db, OUTAGES).await?.into_iter().map(outage).collect(),
         runs: runs.len(),
         trend: trend(&runs),
         exports: imported(&app).await?,
@@ -147,6 +179,31 @@ fn listed(app: &App, open: &board::Open, now_us: i64) -> Open {
         currency: open.currency.clone(),
         age: duration(now_us.saturating_sub(open.opened_us)),
     }
+}
+
+async fn asked(app: &App, now_us: i64) -> Result<Vec<Asked>, ApiError> {
+    let names = Names::of(app);
+    let asks = asks::list(&app.db, false, ASKED).await?;
+    let row = |ask: asks::Ask| Asked {
+        kind: ask.expected.word(),
+        merchant: app.merchant_name(ask.merchant).to_owned(),
+        link: match ask.by {
+            By::Id => Some(format!("/payments?q={}", ask.reference)),
+            By::Callback => Some(format!("/callbacks/{}", ask.reference)),
+            By::ForeignId => None,
+        },
+        amount: Dash(ask.amount.zip(ask.currency).map(|(amount, currency)| format!("{amount} {currency}"))),
+        age: duration(now_us.saturating_sub(ask.since_us)),
+        times: ask.attempts,
+        next: When(ask.next_us),
+        discrepancy: ask.discrepancy,
+        reference: if ask.by == By::ForeignId { names.show(ask.reference) } else { ask.reference },
+    };
+    Ok(asks.into_iter().map(row).collect())
+}
+
+fn outage((span, told): (Span, String)) -> Outage {
+    Outage { from: When(span.from_us), to: When(span.to_us), length: duration(span.length_us()), told }
 }
 
 /// How many are how old, and what they are worth in each currency.
