@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::show::{Badge, Dash, Names, When};
 use super::story::{self, Story};
-use super::{Answer, Form, Frame, encoded, html, see};
+use super::{Answer, Form, Frame, html, query_of, see};
 use crate::app::App;
 use crate::booker::replay::{Diff, replay};
 use crate::config::Role;
@@ -85,7 +85,7 @@ pub(super) async fn list(caller: Caller, request: HttpRequest, app: web::Data<Ap
     let (rows, next, trouble) = match words.filter(&names, (app.clock)()) {
         Ok(filter) => {
             let page = callbacks::list(&app.db, &filter, after, limit).await?;
-            let next = page.next.map(|next| format!("/callbacks?{}after={next}", asked.query()));
+            let next = page.next.map(|next| format!("/callbacks{}", asked.query(&next.to_string())));
             (page.rows.into_iter().map(|row| line(row, Names::of(&app))).collect(), next, None)
         }
         Err(trouble) => (Vec::new(), None, Some(trouble)),
@@ -111,9 +111,13 @@ impl Asked {
         }
     }
 
-    /// The same again, with an `&` at its end unless it is empty.
-    fn query(&self) -> String {
-        let pairs = [
+    /// The same again, from a cursor on.
+    fn query(&self, after: &str) -> String {
+        query_of(&[&self.pairs()[..], &[("after", after)]].concat())
+    }
+
+    fn pairs(&self) -> [(&'static str, &str); 7] {
+        [
             ("q", &self.q),
             ("state", &self.state),
             ("type", &self.kind),
@@ -121,13 +125,11 @@ impl Asked {
             ("merchant", &self.merchant),
             ("foreign_id", &self.foreign_id),
             ("since", &self.since),
-        ];
-        let given = pairs.into_iter().filter(|(_, value)| !value.is_empty());
-        given.map(|(name, value)| format!("{name}={}&", encoded(value))).collect()
+        ]
     }
 
     fn is_empty(&self) -> bool {
-        self.query().is_empty()
+        self.pairs().iter().all(|(_, value)| value.is_empty())
     }
 }
 

@@ -10,7 +10,7 @@ use super::callbacks::may_load;
 use super::proposals::{Proposed, Step};
 use super::show::{Badge, Dash, Names, When, duration, words};
 use super::story::{self, Story};
-use super::{Answer, Frame, encoded, html, why};
+use super::{Answer, Frame, html, query_of, why};
 use crate::app::App;
 use crate::config::Role;
 use crate::domain::account::AccountKind;
@@ -81,7 +81,7 @@ pub(super) async fn list(caller: Caller, request: HttpRequest, app: web::Data<Ap
             let ids: Vec<_> = held.map(|listed| listed.discrepancy.callback).collect();
             let bodies = callbacks::load(&app.db, &ids).await?;
             let now_us = (app.clock)();
-            let next = page.next.map(|next| format!("/held?{}after={next}", asked.query()));
+            let next = page.next.map(|next| format!("/held{}", asked.query(&next.to_string())));
             (page.rows.into_iter().map(|listed| line(listed, &bodies, (now_us, Names::of(&app)))).collect(), next, None)
         }
         Err(trouble) => (Vec::new(), None, Some(trouble)),
@@ -94,21 +94,23 @@ pub(super) async fn list(caller: Caller, request: HttpRequest, app: web::Data<Ap
 }
 
 impl Asked {
-    /// The same again, with an `&` at its end unless it is empty.
-    fn query(&self) -> String {
-        let pairs = [
+    /// The same again, from a cursor on.
+    fn query(&self, after: &str) -> String {
+        query_of(&[&self.pairs()[..], &[("after", after)]].concat())
+    }
+
+    fn pairs(&self) -> [(&'static str, &str); 5] {
+        [
             ("state", &self.state),
             ("reason", &self.reason),
             ("owner", &self.owner),
             ("merchant", &self.merchant),
             ("since", &self.since),
-        ];
-        let given = pairs.into_iter().filter(|(_, value)| !value.is_empty());
-        given.map(|(name, value)| format!("{name}={}&", encoded(value))).collect()
+        ]
     }
 
     fn is_empty(&self) -> bool {
-        self.query().is_empty()
+        self.pairs().iter().all(|(_, value)| value.is_empty())
     }
 }
 

@@ -40,7 +40,7 @@ mod why;
 use actix_web::middleware::from_fn;
 use actix_web::web;
 
-use frame::{Answer, Form, Frame, encoded, html, see};
+use frame::{Answer, Form, Frame, encoded, html, query_of, see};
 
 use super::access::{APPROVER, Needs, OPERATOR, Route, VIEWER, mount};
 use super::admin::books;
