@@ -167,7 +167,8 @@ fn spawn_workers(app: &Arc<App>, tasks: &mut Tasks, working: &CancellationToken)
         let _: () = worker::run(retry, stop).await;
         Ok(())
     });
-    let index = Index { db: db.clone(), metrics: Arc::clone(&metrics), position: app.booker.position() };
+    let (position, last) = (app.booker.position(), 0);
+    let index = Index { db: db.clone(), metrics: Arc::clone(&metrics), position, last };
     let stop = working.clone();
     tasks.spawn("index worker", async {
         let _: () = worker::run(index, stop).await;

@@ -1,5 +1,6 @@
 //! Keeps what searches and statements go by close behind the ledger: account lines follow the journal, terms the
-//! callbacks. It takes at most a part of one core: whoever reads adds what is not followed yet, so being behind costs them time, never rows.
+//! callbacks. While callbacks arrive it takes a part of one core at most: whoever reads adds what is not followed yet, so
+//! being behind costs them time, never rows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +10,13 @@ use tokio::time::{Instant, sleep};
 
 use super::{Progress, Worker};
 use crate::metrics::Metrics;
-use crate::store::{Db, lines, terms};
+use crate::store::{Db, lines, replays, terms};
 
 /// Following is not urgent: under load a few larger steps cost the database less.
 const PACE: Duration = Duration::from_millis(250);
 /// Entries of other replicas are noticed after this long.
 const POLL: Duration = Duration::from_secs(2);
-/// For each moment of work, this many of rest: booking has the database first.
+/// For each moment of work while callbacks arrive, this many of rest: booking has the database first.
 const REST: u32 = 3;
 
 /// What following needs.
@@ -24,6 +25,8 @@ pub struct Index {
     pub metrics: Arc<Metrics>,
     /// The journal's last position, as far as this process books.
     pub position: watch::Receiver<i64>,
+    /// The last callback, at any replica, when a step ended.
+    pub last: i64,
 }
 
 impl Worker for Index {
@@ -38,7 +41,10 @@ impl Worker for Index {
         self.metrics.index_pending.set(u64::try_from(pending).unwrap_or_default());
         let is_behind = pending > 0;
         if is_behind {
-            sleep(begun.elapsed().saturating_mul(REST)).await;
+            let last = replays::last_callback(&self.db).await?;
+            if std::mem::replace(&mut self.last, last) != last {
+                sleep(begun.elapsed().saturating_mul(REST)).await;
+            }
         }
         Ok(if is_behind { Progress::More } else { Progress::Idle })
     }
