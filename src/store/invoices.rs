@@ -1,13 +1,20 @@
 //! Invoices that clients of the gateway asked for. The foreign id is the processor's own uniqueness: the row is there
 //! before it is asked, so that an invoice that came about unseen is found again.
 
-use sea_orm::{ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
 
 use super::cursor::statement;
-use super::{Db, StoreError};
+use super::{Db, StoreError, callbacks};
 use crate::domain::amount::Amount;
 use crate::domain::ids::MerchantId;
+use crate::domain::payment::Family;
+use entity::callback;
 use entity::gateway_invoice::{Column, Entity, Model};
+
+/// Callbacks about one invoice that are looked at, newest first.
+const CALLBACKS_MAX: u64 = 1_000;
 
 /// An invoice as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,11 +86,16 @@ pub async fn by_id(db: &Db, merchant: MerchantId, id: i64) -> Result<Option<Invo
 
 /// The processor's last word about an invoice or a withdrawal, by its name.
 pub async fn last_status(db: &Db, merchant: MerchantId, foreign_id: &str) -> Result<Option<String>, StoreError> {
-    let sql = "SELECT status FROM callbacks WHERE foreign_id = $1 AND merchant_id = $2 AND family = 4
-        AND status IS NOT NULL ORDER BY CASE WHEN status IN ('confirmed', 'failed', 'cancelled') THEN 0 ELSE 1 END,
-        id DESC LIMIT 1";
-    let row = db.orm.query_one_raw(statement(db, sql, [foreign_id.into(), merchant.0.into()])).await?;
-    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
+    use callback::Column;
+    let ids = callbacks::of_foreign_id(db, merchant, foreign_id, CALLBACKS_MAX).await?;
+    let query = callback::Entity::find()
+        .filter(Column::Id.is_in(ids.into_iter().map(|id| id.0)))
+        .filter(Column::Family.eq(Family::Invoice.code()))
+        .filter(Column::Status.is_not_null())
+        .order_by_desc(Column::Id);
+    let told: Vec<String> = query.select_only().column(Column::Status).into_tuple().all(&db.orm).await?;
+    let is_final = |status: &&String| matches!(status.as_str(), "confirmed" | "failed" | "cancelled");
+    Ok(told.iter().find(is_final).or(told.first()).cloned())
 }
 
 fn invoice(row: Model) -> Result<Invoice, StoreError> {

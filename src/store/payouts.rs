@@ -38,8 +38,8 @@ struct Row {
 
 const PAYOUT: &str = "SELECT w.id, w.state, w.currency, CAST(w.amount AS text) AS amount, w.address, w.tag,
         k.name AS customer, w.requested_us,
-        (SELECT c.txids FROM callbacks c WHERE c.foreign_id = w.foreign_id AND c.merchant_id = w.merchant_id
-            AND c.family = 2 AND c.txids IS NOT NULL ORDER BY c.id DESC LIMIT 1) AS txids
+        (SELECT c.txids FROM journal j JOIN callbacks c ON c.id = j.callback_id WHERE j.subject = w.payment_id
+            AND j.effect IN (1, 3, 4) AND c.txids IS NOT NULL ORDER BY j.effect DESC LIMIT 1) AS txids
     FROM withdrawals w LEFT JOIN customers k ON k.id = w.customer_id";
 
 /// By its number.

@@ -1,15 +1,19 @@
 //! What callbacks told of the gateway's deposits, and the journal as its clients see it.
 
-use sea_orm::FromQueryResult;
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
 
 use super::cursor::statement;
-use super::{Db, StoreError};
+use super::{Db, StoreError, callbacks};
 use crate::domain::amount::Amount;
 use crate::domain::event::EventType;
 use crate::domain::ids::MerchantId;
+use crate::domain::payment::Family;
+use entity::callback::{Column, Entity};
 
 /// Callbacks about one address that are looked at, newest first.
-const CALLBACKS_MAX: i64 = 2_000;
+const CALLBACKS_MAX: u64 = 2_000;
 
 /// One callback about an address.
 #[derive(Debug, Clone, FromQueryResult)]
@@ -26,12 +30,22 @@ pub struct Told {
 
 /// What was told of deposits under a foreign id, oldest first.
 pub async fn of_foreign_id(db: &Db, merchant: MerchantId, foreign_id: &str) -> Result<Vec<Told>, StoreError> {
-    let sql = "SELECT state, reason, customer_id, received_us, status, ext_id, txids, body FROM callbacks
-        WHERE foreign_id = $1 AND merchant_id = $2 AND family = 1 ORDER BY id DESC LIMIT $3";
-    let values = [foreign_id.into(), merchant.0.into(), CALLBACKS_MAX.into()];
-    let mut told = Told::find_by_statement(statement(db, sql, values)).all(&db.orm).await?;
-    told.reverse();
-    Ok(told)
+    let ids = callbacks::of_foreign_id(db, merchant, foreign_id, CALLBACKS_MAX).await?;
+    let query = Entity::find()
+        .filter(Column::Id.is_in(ids.into_iter().map(|id| id.0)))
+        .filter(Column::Family.eq(Family::Deposit.code()))
+        .order_by_asc(Column::Id);
+    let columns = [
+        Column::State,
+        Column::Reason,
+        Column::CustomerId,
+        Column::ReceivedUs,
+        Column::Status,
+        Column::ExtId,
+        Column::Txids,
+        Column::Body,
+    ];
+    Ok(query.select_only().columns(columns).into_model::<Told>().all(&db.orm).await?)
 }
 
 /// The customer that a reference names.

@@ -1,9 +1,14 @@
 //! Withdrawals of the gateway: set aside first, sent once for each idempotency key, refused before any call when short.
 
+use std::time::Duration;
+
+use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
+use tallyhook::store::Db;
 
 use crate::page::Browser;
-use crate::support::gateway::{Client, ask, deposit, foreign_ids, processor, start};
+use crate::support::gateway::{Client, SLOW, ask, deposit, foreign_ids, processor, start};
+use crate::support::process::eventually;
 use crate::support::upstream::Upstream;
 use crate::support::{Backend, TestApp, VIEWER};
 
@@ -79,6 +84,34 @@ async fn many_withdrawals_at_once_under_one_key_are_one_payout() {
     assert!(replies.iter().all(|reply| reply.status == 200 || reply.message() == "Insufficient balance"));
     assert_eq!(calls(&processor), 1);
     app.finish().await;
+}
+
+/// A client without an idempotency key that is told to come again would be paid twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_database_is_gone_after_the_call_nobody_is_told_to_come_again() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        let processor = processor().await;
+        let (app, client) = start(backend, &processor, &[]).await;
+        funded(&app, &client, &processor).await;
+        let db = Db::lazy(&app.url, 1).await.expect("a database");
+        let run = async |sql: &str| db.orm.execute_unprepared(sql).await.map(drop).expect("the database takes it");
+        let breaking = async {
+            eventually("it is sent", Duration::from_secs(20), async || (calls(&processor) == 1).then_some(())).await;
+            run("ALTER TABLE withdrawals RENAME TO withdrawals_gone").await;
+        };
+        let mut body = withdrawal(SLOW, "");
+        body.as_object_mut().expect("an object").remove("idempotency_key");
+        let (made, ()) = tokio::join!(client.post("/v1/withdrawals", &body), breaking);
+        assert_eq!((made.status, made.header("retry-after")), (200, None), "{}", made.text);
+        assert_eq!(
+            (&made.json["data"]["status"], &made.json["data"]["amount_decimal"]),
+            (&"unknown".into(), &SLOW.into())
+        );
+        run("ALTER TABLE withdrawals_gone RENAME TO withdrawals").await;
+        let path = format!("/v1/withdrawals/{}", made.json["data"]["withdrawal_id"]);
+        assert_eq!(client.get(&path).await.json["data"]["to_address"], TO, "its number finds it afterwards");
+        app.finish().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

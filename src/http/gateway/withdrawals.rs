@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 use super::admit::Call;
 use super::envelope::{self, GatewayError};
@@ -69,7 +70,7 @@ pub(super) async fn create(call: Call, app: web::Data<App>) -> Result<HttpRespon
     }
     let app = app.into_inner();
     match place(&app, call.merchant, &foreign_id, &asked).await? {
-        Some(fate) => sent(&app, call.merchant, &foreign_id, fate).await,
+        Some((id, fate)) => sent(&app, call.merchant, &foreign_id, (id, asked), fate).await,
         // Somebody asked under the same key a moment ago.
         None => repeat(&app, &known(&app, call.merchant, &foreign_id).await?, &asked),
     }
@@ -82,13 +83,13 @@ pub(super) async fn one(call: Call, id: web::Path<String>, app: web::Data<App>) 
     Ok(show(&app, &payout.ok_or(GatewayError::NotFound("Withdrawal not found"))?))
 }
 
-/// Sets the money aside and sends the withdrawal. `None`: it was requested before.
+/// Sets the money aside and sends the withdrawal, whose number it answers. `None`: it was requested before.
 async fn place(
     app: &Arc<App>,
     merchant: MerchantId,
     foreign_id: &str,
     asked: &Asked,
-) -> Result<Option<Fate>, GatewayError> {
+) -> Result<Option<(i64, Fate)>, GatewayError> {
     let customer = reference(&asked.user);
     let request = NewWithdrawal {
         currency: asked.code.clone(),
@@ -127,17 +128,42 @@ async fn place(
         path: "/withdrawal/crypto".to_owned(),
         headers: None,
     };
-    Ok(Some(send(app, outgoing).await?))
+    let fate = send(app, outgoing).await.unwrap_or_else(|error| {
+        warn!(withdrawal = placed.id, error = %error, "The database was gone while a withdrawal went out");
+        Fate::Unknown { trouble: Trouble::unknown("the database could not be reached"), answer: None }
+    });
+    Ok(Some((placed.id, fate)))
 }
 
-async fn sent(app: &App, merchant: MerchantId, foreign_id: &str, fate: Fate) -> Result<HttpResponse, GatewayError> {
-    match fate {
-        Fate::Refused(answer) => Err(declined(&Trouble::of(&answer).to_string())),
-        Fate::Stopped => Err(GatewayError::Unavailable("Withdrawals are stopped at the moment")),
-        Fate::Taken { .. } | Fate::Unknown { .. } | Fate::Elsewhere => {
-            Ok(show(app, &known(app, merchant, foreign_id).await?))
-        }
-    }
+/// Once it may have gone out, nothing asks the client to come again: without an idempotency key that would be another.
+async fn sent(
+    app: &App,
+    merchant: MerchantId,
+    foreign_id: &str,
+    (id, asked): (i64, Asked),
+    fate: Fate,
+) -> Result<HttpResponse, GatewayError> {
+    let state = match fate {
+        Fate::Refused(answer) => return Err(declined(&Trouble::of(&answer).to_string())),
+        Fate::Stopped => return Err(GatewayError::Unavailable("Withdrawals are stopped at the moment")),
+        Fate::Taken { .. } => State::Pending,
+        Fate::Unknown { .. } | Fate::Elsewhere => State::Unknown,
+    };
+    let stored = payouts::named(&app.db, merchant, foreign_id).await.ok().flatten();
+    Ok(show(
+        app,
+        &stored.unwrap_or_else(|| Payout {
+            id,
+            state: state.code(),
+            currency: asked.code,
+            amount: asked.amount,
+            address: asked.to_address,
+            tag: asked.tag,
+            customer: Some(asked.user),
+            requested_us: (app.clock)(),
+            txid: None,
+        }),
+    ))
 }
 
 async fn known(app: &App, merchant: MerchantId, foreign_id: &str) -> Result<Payout, GatewayError> {

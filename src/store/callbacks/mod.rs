@@ -160,6 +160,27 @@ pub async fn list(db: &Db, filter: &Filter, after: Option<Cursor>, limit: u64) -
     Ok(Page { rows: summaries(db, rows).await?, next: next.map(|before| Cursor { before }) })
 }
 
+/// The newest callbacks of a merchant that name a foreign id, at most `limit`, newest first.
+pub async fn of_foreign_id(
+    db: &Db,
+    merchant: MerchantId,
+    foreign_id: &str,
+    limit: u64,
+) -> Result<Vec<CallbackId>, StoreError> {
+    let filter = Filter { merchant: Some(merchant), foreign_id: Some(foreign_id.to_owned()), ..Filter::default() };
+    let Some(source) = search::source(db, &filter).await? else { return Ok(Vec::new()) };
+    let (mut ids, mut end) = (Vec::new(), newest_id(db).await?.saturating_add(1));
+    loop {
+        let room = limit.saturating_sub(u64::try_from(ids.len()).unwrap_or(u64::MAX));
+        let (rows, next) = search::newest(db, &filter, &source, 0..end, room).await?;
+        ids.extend(rows.into_iter().map(|row| CallbackId(row.id)));
+        match next {
+            Some(next) if u64::try_from(ids.len()).is_ok_and(|found| found < limit) => end = next,
+            Some(_) | None => return Ok(ids),
+        }
+    }
+}
+
 /// Held and failed callbacks that a filter means, oldest first: the others stand as they stand.
 pub async fn waiting(db: &Db, filter: &Filter, after: CallbackId, limit: u64) -> Result<Vec<CallbackId>, StoreError> {
     let mut query = select(filter).filter(Expr::cust(WAITING)).filter(Column::Id.gt(after.0));

@@ -119,6 +119,9 @@ impl Reply {
 }
 
 /// A processor that makes a new address for each call.
+/// A withdrawal of this amount is answered late.
+pub(crate) const SLOW: &str = "0.75";
+
 pub(crate) async fn processor() -> Upstream {
     let made = AtomicU64::new(0);
     Upstream::start(move |seen| match seen.path.as_str() {
@@ -149,7 +152,9 @@ fn withdrawn(seen: &Seen) -> Play {
     data["id"] = json!(134_702_815);
     data["type"] = json!("withdrawal");
     data["status"] = json!("processing");
-    Play::Json(201, json!({"data": data}).to_string())
+    let is_slow = data["amount"] == SLOW;
+    let reply = Play::Json(201, json!({"data": data}).to_string());
+    if is_slow { Play::Late(1_500, Box::new(reply)) } else { reply }
 }
 
 fn invoiced(seen: &Seen) -> Play {
