@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::StreamExt as _;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-    ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
+    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
 
 pub(crate) const CREDITED: &str = "tallyhook.credited";
 const QUEUES: [&str; 4] = [CREDITED, "tallyhook.dead", FORWARD, BARE];
@@ -98,11 +98,33 @@ pub(crate) async fn consume(url: &str, queue: &str, expected: u64) -> Result<Con
     Ok(found)
 }
 
+/// Where the bare publisher sends: to the queue by the default exchange, which costs the broker least, or by a topic
+/// exchange, as events are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    Default,
+    Topic,
+}
+
+impl By {
+    const fn address(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Default => ("", BARE),
+            Self::Topic => (BARE, "deposit.credited.BTC"),
+        }
+    }
+}
+
 /// The limit of what any publisher could do: messages of the same size and properties to a quorum
 /// queue, one channel, a window of confirms, nothing read and nothing stored. Messages per second.
-pub(crate) async fn bare_publisher(url: &str, messages: u64, bytes: usize) -> Result<f64> {
+pub(crate) async fn bare_publisher(url: &str, by: By, messages: u64, bytes: usize) -> Result<f64> {
     let (connection, channel) = connect(url).await?;
     declare_quorum(&channel, BARE).await?;
+    let kind = ExchangeKind::Topic;
+    channel.exchange_declare(BARE.into(), kind, ExchangeDeclareOptions::default(), FieldTable::default()).await?;
+    let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+    channel.queue_bind(BARE.into(), BARE.into(), "*.credited.*".into(), options, none).await?;
+    let (exchange, key) = by.address();
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let payload = vec![b'x'; bytes];
     let mut waiting = VecDeque::with_capacity(WINDOW);
@@ -113,7 +135,7 @@ pub(crate) async fn bare_publisher(url: &str, messages: u64, bytes: usize) -> Re
         }
         let properties = properties(number);
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let confirm = channel.basic_publish("".into(), BARE.into(), options, &payload, properties).await?;
+        let confirm = channel.basic_publish(exchange.into(), key.into(), options, &payload, properties).await?;
         waiting.push_back(confirm);
     }
     while !waiting.is_empty() {
@@ -121,6 +143,7 @@ pub(crate) async fn bare_publisher(url: &str, messages: u64, bytes: usize) -> Re
     }
     let rate = messages as f64 / begun.elapsed().as_secs_f64();
     channel.queue_delete(BARE.into(), QueueDeleteOptions::default()).await?;
+    channel.exchange_delete(BARE.into(), ExchangeDeleteOptions::default()).await?;
     connection.close(200, "done".into()).await?;
     Ok(rate)
 }
