@@ -10,7 +10,7 @@ use super::orders::Around;
 use super::pool::Pools;
 use crate::domain::callback::{Callback, Origin, fingerprint};
 use crate::domain::customer::{Owner, ReferenceKind, identify, references};
-use crate::domain::decide::{Decision, Known, NewEntry, Policy, UnknownCustomer, decide};
+use crate::domain::decide::{Applied, Decision, Known, NewEntry, Policy, UnknownCustomer, corrected, decide};
 use crate::domain::ids::{CustomerId, MerchantId, PaymentId};
 use crate::domain::journal::Effect;
 use crate::domain::order::Order;
@@ -151,6 +151,12 @@ impl Decisions {
             return;
         }
         let (decision, owner) = self.decide(stored, callback);
+        if stored.reason == Some(Reason::Corrected) {
+            if let Some(applied) = corrected(callback, self.payment_of(stored, callback)) {
+                self.keep(stored, callback, &applied, owner);
+            }
+            return;
+        }
         if recorded(&decision) != (stored.state, stored.reason) {
             let (state, reason) = recorded(&decision);
             let word = |reason: Option<Reason>| reason.map_or("-", Reason::word);
@@ -225,11 +231,16 @@ impl Decisions {
         self.payments.get(&payment_key(stored, callback))
     }
 
-    fn apply(&mut self, stored: &Stored, callback: &Callback, applied: crate::domain::decide::Applied, owner: Owner) {
+    fn keep(&mut self, stored: &Stored, callback: &Callback, applied: &Applied, owner: Owner) {
+        let (id, customer) = (PaymentId(stored.payment.unwrap_or_default()), owner.customer());
+        let payment = Payment { id, status: applied.status, facts: applied.facts, customer };
+        self.payments.insert(payment_key(stored, callback), payment);
+    }
+
+    fn apply(&mut self, stored: &Stored, callback: &Callback, applied: Applied, owner: Owner) {
         let key = payment_key(stored, callback);
         let customer = owner.customer();
-        let payment = PaymentId(stored.payment.unwrap_or_default());
-        self.payments.insert(key, Payment { id: payment, status: applied.status, facts: applied.facts, customer });
+        self.keep(stored, callback, &applied, owner);
         self.around.answer(stored, callback, &applied);
         let Some(entry) = applied.entry else { return };
         if matches!(entry.effect, Effect::Credited | Effect::Suspended) {

@@ -69,11 +69,17 @@ impl Desk {
             if !bodies.is_empty() {
                 self.receive(&mut queue, bodies, answers, &mut later).await;
             }
-            if let Some(Request::Decide { stored, dry_run, judgement, answer }) = later {
-                let outcome = self.decide_again(&stored, dry_run, judgement).await;
-                if answer.send(outcome).is_err() {
-                    info!("Whoever asked for a decision has gone");
+            let has_gone = match later {
+                Some(Request::Decide { stored, dry_run, judgement, answer }) => {
+                    answer.send(self.decide_again(&stored, dry_run, judgement).await).is_err()
                 }
+                Some(Request::Replace { id, held, order, answer }) => {
+                    answer.send(self.replace(id, &held, &order).await).is_err()
+                }
+                Some(Request::Receive { .. }) | None => false,
+            };
+            if has_gone {
+                info!("Whoever asked for a decision has gone");
             }
         }
         if let Some(connection) = self.connection.take() {
@@ -360,7 +366,7 @@ fn sort(request: Request, bodies: &mut Vec<Incoming>, answers: &mut Vec<Answer>,
             bodies.push(*incoming);
             answers.push(answer);
         }
-        Request::Decide { .. } => *later = Some(request),
+        Request::Decide { .. } | Request::Replace { .. } => *later = Some(request),
     }
 }
 

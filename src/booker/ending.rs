@@ -36,7 +36,7 @@ impl Ending {
             Action::Conclude { settled: true } => Some(Self::Settled),
             Action::Conclude { settled: false } => Some(Self::Failed),
             Action::Assign { .. }
-            | Action::BookAnyway
+            | Action::BookAnyway { .. }
             | Action::Ignore
             | Action::Link { .. }
             | Action::Correct { .. } => None,

@@ -12,6 +12,8 @@
 //! `failed` and the retry worker brings it back. When the database can't be reached nothing is kept in memory:
 //! everybody waiting is told so (503), and the processor sends again.
 
+mod anyway;
+mod by_hand;
 mod customers;
 pub mod declined;
 mod desk;
@@ -36,7 +38,7 @@ pub use plan::Outcome;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::callback::Origin;
-use crate::domain::decide::Policy;
+use crate::domain::decide::{Policy, Waived};
 use crate::domain::ids::{CallbackId, CustomerId, MerchantId};
 use crate::domain::order::Order;
 use crate::domain::reason::Reason;
@@ -80,6 +82,13 @@ pub struct Placed {
     pub customer: Option<CustomerId>,
 }
 
+impl Receipt {
+    fn placed(self) -> Result<Placed, OrderError> {
+        let Self { id, is_duplicate, customer, declined, .. } = self;
+        declined.map_or(Ok(Placed { id: id.0, is_duplicate, customer }), |reason| Err(OrderError::Declined(reason)))
+    }
+}
+
 /// Why an order was not booked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OrderError {
@@ -96,8 +105,8 @@ pub enum OrderError {
 /// What an operator decides about a held callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judgement {
-    /// Book it although this reason holds it: one of [`Reason::can_be_waived`].
-    BookAnyway(Reason),
+    /// Book it although these reasons hold it.
+    BookAnyway(Waived),
     /// It books nothing, ever.
     Dismiss,
 }
@@ -105,6 +114,13 @@ pub enum Judgement {
 enum Request {
     Receive {
         incoming: Box<Incoming>,
+        answer: oneshot::Sender<Result<Receipt, Refusal>>,
+    },
+    /// An order in place of a held callback.
+    Replace {
+        id: CallbackId,
+        held: Box<Incoming>,
+        order: Box<Incoming>,
         answer: oneshot::Sender<Result<Receipt, Refusal>>,
     },
     Decide {
@@ -150,16 +166,32 @@ impl Booker {
 
     /// Asks something of our own ledger, and returns once that is on disk, or declined.
     pub async fn order(&self, merchant: MerchantId, order: Order) -> Result<Placed, OrderError> {
-        let seal = self.keyring.seal(merchant, Origin::Order, &order.body()).ok_or(OrderError::NoSeal)?;
-        let now_us = (self.clock)();
-        let told = declined::told(merchant, &order, now_us);
-        let Receipt { id, is_duplicate, customer, declined, .. } =
-            self.receive(Incoming::order(merchant, seal, order, now_us)).await?;
-        let Some(reason) = declined else { return Ok(Placed { id: id.0, is_duplicate, customer }) };
-        if let Some(told) = told {
+        let told = declined::told(merchant, &order, (self.clock)());
+        let placed = self.receive(self.sealed(merchant, order)?).await?.placed();
+        if let (Err(OrderError::Declined(reason)), Some(told)) = (placed, told) {
             self.declined.add(DeclinedOrder { reason: Some(reason), ..told });
         }
-        Err(OrderError::Declined(reason))
+        placed
+    }
+
+    /// The same in place of a held callback, which books nothing from then on: both happen, or neither. Declined when it is
+    /// not held any more, or when its payment was booked meanwhile.
+    pub async fn replace(
+        &self,
+        merchant: MerchantId,
+        (id, held): (CallbackId, Incoming),
+        order: Order,
+    ) -> Result<Placed, OrderError> {
+        let order = Box::new(self.sealed(merchant, order)?);
+        let (answer, answered) = oneshot::channel();
+        let sent = self.requests.send(Request::Replace { id, held: Box::new(held), order, answer }).await;
+        sent.map_err(|_closed| Refusal::Unavailable)?;
+        answered.await.unwrap_or(Err(Refusal::Unavailable))?.placed()
+    }
+
+    fn sealed(&self, merchant: MerchantId, order: Order) -> Result<Incoming, OrderError> {
+        let seal = self.keyring.seal(merchant, Origin::Order, &order.body()).ok_or(OrderError::NoSeal)?;
+        Ok(Incoming::order(merchant, seal, order, (self.clock)()))
     }
 
     /// Decides stored callbacks anew: the same code, rolled back when it is a dry run.

@@ -18,7 +18,7 @@ impl<'a> Plan<'a> {
     pub(super) fn obey(&mut self, index: usize, member: &Member<'a>, order: &'a Order, found: &Found) -> Outcome {
         match member.forced {
             Some(Forced::Decline(reason) | Forced::Hold(reason)) => return declined(reason),
-            Some(Forced::Fail | Forced::Dismiss) | None => {}
+            Some(Forced::Fail | Forced::Dismiss | Forced::Correct) | None => {}
         }
         let incoming = member.incoming;
         let owner = self.owner(incoming, None);

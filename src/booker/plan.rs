@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Incoming;
+use super::by_hand::how_released;
 use crate::domain::account::{AccountKind, Posting};
 use crate::domain::amount::Amount;
 use crate::domain::customer::Owner;
@@ -33,6 +34,8 @@ pub(super) enum Forced {
     Fail,
     /// An operator decided that a held callback books nothing.
     Dismiss,
+    /// People book its money by hand, in the same transaction.
+    Correct,
     /// An order for which there is not enough money.
     Decline(Reason),
 }
@@ -123,7 +126,10 @@ impl<'a> Plan<'a> {
     fn unchanged(&mut self, member: &Member<'a>, found: &Found) -> Option<Outcome> {
         let (id, state, is_duplicate) = match member.standing {
             // Only what is held can be dismissed: what failed is money that the database refused, and is tried again.
-            Some(standing) if member.forced == Some(Forced::Dismiss) && standing.state != State::Held => {
+            Some(standing)
+                if matches!(member.forced, Some(Forced::Dismiss | Forced::Correct))
+                    && standing.state != State::Held =>
+            {
                 (standing.id, standing.state, false)
             }
             Some(standing) if matches!(standing.state, State::Booked | State::Ignored) => {
@@ -168,6 +174,7 @@ impl<'a> Plan<'a> {
             Some(Forced::Hold(reason) | Forced::Decline(reason)) => Decision::Hold(reason),
             Some(Forced::Fail) => return self.fail(member),
             Some(Forced::Dismiss) => Decision::Ignore(Reason::Dismissed),
+            Some(Forced::Correct) => return self.correct(index, member, payment, owner.customer()),
             None => decide(callback, &known),
         };
         let customer = owner.customer();
@@ -231,7 +238,7 @@ impl<'a> Plan<'a> {
         Outcome { entry: Some(entry), ..outcome }
     }
 
-    fn keep_payment(
+    pub(super) fn keep_payment(
         &mut self,
         incoming: &'a Incoming,
         applied: &Applied,
@@ -293,7 +300,7 @@ impl<'a> Plan<'a> {
         };
         if let Some((event, effect)) = turned {
             if effect == Effect::Released {
-                self.writes.released.push((id, how_released(state, member.policy)));
+                self.writes.released.push((id, how_released(state, reason, member.policy)));
             }
             self.pending.push(Pending {
                 member: index,
@@ -362,14 +369,6 @@ impl<'a> Plan<'a> {
             self.writes.arrivals.push((incoming.arrival(), verdict));
         }
         id
-    }
-}
-
-fn how_released(state: State, policy: Policy) -> &'static str {
-    match state {
-        State::Ignored => "dismissed",
-        State::Booked if !policy.waived.is_nothing() => "booked anyway",
-        State::Booked | State::Held | State::Failed => "decided anew",
     }
 }
 

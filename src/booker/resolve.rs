@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::replay::{ReplayError, judge};
+use super::replay::{ReplayError, incoming, judge};
 use super::{Booker, Judgement, OrderError, Refusal};
 use crate::config::admin::Admin;
 use crate::domain::account::AccountKind;
@@ -14,7 +14,6 @@ use crate::domain::amount::Amount;
 use crate::domain::customer::ReferenceKind;
 use crate::domain::ids::CallbackId;
 use crate::domain::order::{Correction, Order, Reference, Told};
-use crate::domain::reason::Reason;
 use crate::store::audit_log::{self, Actor, Deed};
 use crate::store::booking::State as CallbackState;
 use crate::store::discrepancies::{self, Listed, NoteKind};
@@ -29,8 +28,11 @@ const NOT_DISMISSED: &str = "it is booked meanwhile, or its body is pruned";
 pub enum Action {
     /// Money in suspense is this customer's.
     Assign { customer: Named },
-    /// A held callback is booked although its reason holds it.
-    BookAnyway,
+    /// A held callback is booked although these reasons hold it.
+    BookAnyway {
+        #[serde(default)]
+        although: Vec<String>,
+    },
     /// A held callback books nothing, ever.
     Ignore,
     /// A held callback tells of a payment that is booked: it books nothing itself.
@@ -120,7 +122,7 @@ impl Action {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Assign { .. } => "assign",
-            Self::BookAnyway => "book_anyway",
+            Self::BookAnyway { .. } => "book_anyway",
             Self::Ignore => "ignore",
             Self::Link { .. } => "link",
             Self::Correct { .. } => "correct",
@@ -138,13 +140,18 @@ impl Resolver<'_> {
         if listed.discrepancy.resolved_us.is_some() {
             return Err(conflict("not_open", "this discrepancy is resolved".to_owned()));
         }
-        let moves = match action {
+        let mut action = action.clone();
+        let moves = match &mut action {
             Action::Ignore | Action::Link { .. } => {
-                self.dismiss(&listed, action, note, actor).await?;
+                self.dismiss(&listed, &action, note, actor).await?;
                 return Ok(Asking::Done);
             }
-            Action::Assign { .. } => suspended(&listed, action)?,
-            Action::BookAnyway => self.would_move(&listed).await?,
+            Action::Assign { .. } => suspended(&listed, &action)?,
+            Action::BookAnyway { although } => {
+                let (moves, reasons) = self.would_move(&listed).await?;
+                *although = reasons.iter().map(|reason| reason.word().to_owned()).collect();
+                moves
+            }
             Action::Correct { debit, currency, amount, .. } => correction(&listed, *debit, currency, amount)?,
             Action::Refund | Action::Conclude { .. } => {
                 return Err(ResolveError::Unfit("that is for withdrawals".to_owned()));
@@ -156,7 +163,7 @@ impl Resolver<'_> {
             discrepancy: id,
             withdrawal: 0,
             action: action.word(),
-            params: json(action)?,
+            params: json(&action)?,
             note: note.to_owned(),
             moves: json(&moves)?,
             needs_second,
@@ -218,31 +225,32 @@ impl Resolver<'_> {
         let none = || ResolveError::NotFound(format!("discrepancy {}", proposal.discrepancy));
         let listed = discrepancies::get(self.db, proposal.discrepancy).await?.ok_or_else(none)?;
         let order = match action {
-            Action::BookAnyway => return self.book_anyway(&listed).await,
+            Action::BookAnyway { although } => return self.book_anyway(&listed, &although).await,
             Action::Ignore | Action::Link { .. } | Action::Refund | Action::Conclude { .. } => {
                 return Ok((State::Declined, "nothing to carry out".to_owned()));
             }
             Action::Assign { customer } => self.assignment(&listed, &customer, proposal).await?,
-            Action::Correct { debit, credit, customer, currency, amount } => {
-                // A hold books nothing any more before it is corrected by hand, or a replay could move the same money too.
-                let is_hold = is_hold(&listed);
-                if is_hold && !self.is_dismissed(&listed).await? {
-                    return Ok((State::Declined, NOT_DISMISSED.to_owned()));
-                }
-                Order::Correct(Correction {
-                    key: format!("proposal/{}", proposal.id),
-                    debit,
-                    credit,
-                    customer: customer.as_ref().map(Named::reference),
-                    currency,
-                    amount: parse(&amount)?,
-                    discrepancy: (!is_hold).then_some(proposal.discrepancy),
-                    note: proposal.note.clone(),
-                    by: people(proposal),
-                })
-            }
+            Action::Correct { debit, credit, customer, currency, amount } => Order::Correct(Correction {
+                key: format!("proposal/{}", proposal.id),
+                debit,
+                credit,
+                customer: customer.as_ref().map(Named::reference),
+                currency,
+                amount: parse(&amount)?,
+                discrepancy: (!is_hold(&listed)).then_some(proposal.discrepancy),
+                note: proposal.note.clone(),
+                by: people(proposal),
+            }),
         };
-        match self.booker.order(proposal.merchant, order).await {
+        let placed = if is_hold(&listed) {
+            let Some(held) = callbacks::load(self.db, &[listed.discrepancy.callback]).await?.pop() else {
+                return Ok((State::Declined, NOT_DISMISSED.to_owned()));
+            };
+            self.booker.replace(proposal.merchant, incoming(held), order).await
+        } else {
+            self.booker.order(proposal.merchant, order).await
+        };
+        match placed {
             Ok(placed) => Ok((State::Done, format!("booked as {}", placed.id))),
             Err(OrderError::Declined(reason)) => Ok((State::Declined, reason.word().to_owned())),
             Err(OrderError::Refused(refusal)) => Err(refusal.into()),
@@ -267,38 +275,6 @@ impl Resolver<'_> {
             note: proposal.note.clone(),
             by: people(proposal),
         })
-    }
-
-    async fn book_anyway(&self, listed: &Listed) -> Result<(State, String), ResolveError> {
-        let judgement = Judgement::BookAnyway(listed.discrepancy.reason);
-        let ids = [listed.discrepancy.callback];
-        let diff = judge(self.db, self.booker, &ids, Some(judgement), false).await?;
-        Ok(match diff.changes.first() {
-            Some(change) if change.state == CallbackState::Booked => (State::Done, "booked".to_owned()),
-            Some(change) => {
-                let why = change.reason.map_or(change.state.word(), Reason::word);
-                (State::Declined, why.to_owned())
-            }
-            None => (State::Declined, "its body is pruned".to_owned()),
-        })
-    }
-
-    /// The largest amount of each currency that booking it anyway would move.
-    async fn would_move(&self, listed: &Listed) -> Result<BTreeMap<String, Amount>, ResolveError> {
-        let reason = listed.discrepancy.reason;
-        if listed.is_suspense || !reason.can_be_waived() {
-            return Err(ResolveError::Unfit(format!("`{}` can't be booked anyway", reason.word())));
-        }
-        let ids = [listed.discrepancy.callback];
-        let diff = judge(self.db, self.booker, &ids, Some(Judgement::BookAnyway(reason)), true).await?;
-        let change = diff.changes.first().filter(|change| change.state == CallbackState::Booked);
-        let change = change.ok_or_else(|| ResolveError::Unfit("it would be held for another reason".to_owned()))?;
-        let mut moves: BTreeMap<String, Amount> = BTreeMap::new();
-        for posting in &change.postings {
-            let most = moves.entry(posting.debit.currency.clone()).or_default();
-            *most = (*most).max(posting.amount);
-        }
-        Ok(moves)
     }
 
     /// Dismisses a held callback; one that was dismissed before stays so.
@@ -350,7 +326,7 @@ impl Resolver<'_> {
 }
 
 /// Neither money in suspense nor something that reconciliation found: a callback that waits.
-fn is_hold(listed: &Listed) -> bool {
+pub(super) fn is_hold(listed: &Listed) -> bool {
     !listed.is_suspense && !listed.is_found
 }
 

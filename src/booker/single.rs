@@ -5,7 +5,6 @@ use tracing::error;
 use super::desk::{Desk, Lock, receipt};
 use super::plan::{Forced, Member, Outcome};
 use super::{Incoming, Judgement, Receipt, Refusal};
-use crate::domain::decide::Waived;
 use crate::domain::ids::CallbackId;
 use crate::store::StoreError;
 use crate::store::booking::{Standing, State};
@@ -144,7 +143,7 @@ impl Desk {
 
 fn judged(mut member: Member<'_>, judgement: Option<Judgement>) -> Member<'_> {
     match judgement {
-        Some(Judgement::BookAnyway(reason)) => member.policy.waived = Waived::of(reason),
+        Some(Judgement::BookAnyway(waived)) => member.policy.waived = waived,
         Some(Judgement::Dismiss) => member.forced = Some(Forced::Dismiss),
         None => {}
     }

@@ -189,6 +189,24 @@ fn confirmed(family: Family, status: Status, terms: &Terms, callback: &Callback,
     }
 }
 
+/// What becomes of a payment whose money was booked by hand instead of by the callback that was held: it is over, so what
+/// is heard of it later is a repeat, or contradicts. `None`: it was over before, or the callback names none.
+pub fn corrected(callback: &Callback, payment: Option<&Payment>) -> Option<Applied> {
+    let family = callback.head.family();
+    let is_over = payment.is_some_and(|payment| is_final(family, payment.status));
+    if is_over || family == Family::Other || callback.head.payment_id.is_none() {
+        return None;
+    }
+    let facts = callback.terms.as_ref().ok().map(facts);
+    Some(Applied { status: Status::Confirmed, facts, entry: None })
+}
+
+/// Whether a correction would be the second time that the payment's money moves: it was booked while the callback was held.
+pub fn is_booked_meanwhile(callback: &Callback, payment: Option<&Payment>, held_for: Option<Reason>) -> bool {
+    let is_over = payment.is_some_and(|payment| is_final(callback.head.family(), payment.status));
+    is_over && held_for != Some(Reason::ContradictsFinal)
+}
+
 /// A digest of everything that decides how much money moves, so that other money under the same status is noticed.
 fn facts(terms: &Terms) -> i64 {
     let mut hash = Sha256::new();

@@ -35,6 +35,8 @@ reasons! {
     Stale = 2, "stale";
     /// It was held, and an operator decided that it books nothing.
     Dismissed = 3, "dismissed";
+    /// It was held, and its money was booked by hand instead.
+    Corrected = 4, "corrected";
 
     // Held: nothing booked, an operator decides.
     /// Not JSON we can read exactly: broken, duplicate keys, too deep, an amount that does not fit.
@@ -130,6 +132,11 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether a person ended what was held, so that deciding it again means nothing.
+    pub const fn is_by_hand(self) -> bool {
+        matches!(self, Self::Dismissed | Self::Corrected)
+    }
+
     /// Whether an operator may book what this reason holds. The others say that nothing can be booked as it stands.
     pub const fn can_be_waived(self) -> bool {
         !Waived::of(self).is_nothing()

@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::booker::{Judgement, replay};
 use crate::domain::amount::Amount;
 use crate::domain::callback::Callback;
+use crate::domain::decide::Waived;
 use crate::domain::expected::Expected;
 use crate::domain::ids::CallbackId;
 use crate::domain::order::Finding;
@@ -63,7 +64,7 @@ pub async fn check(app: &App, ask: &Ask) -> anyhow::Result<Reading> {
 
 /// The same code as every other decision, which books it once whoever else does.
 async fn book(app: &App, ask: &Ask, id: CallbackId) -> anyhow::Result<Reading> {
-    let judgement = Judgement::BookAnyway(Reason::AwaitsVerification);
+    let judgement = Judgement::BookAnyway(Waived::of(Reason::AwaitsVerification));
     let diff = replay::judge(&app.db, &app.booker, &[id], Some(judgement), false).await?;
     if diff.changes.iter().any(|change| change.state == State::Booked && !change.is_unchanged) {
         let deed = Deed {

@@ -198,6 +198,19 @@ pub async fn waiting(
     Ok(found.map(|(id, reason)| Waiting { callback: CallbackId(id), reason: reason.and_then(Reason::from_code) }))
 }
 
+/// Whether people booked the money of a payment by hand, instead of what its callback said.
+pub async fn is_corrected(db: &Db, merchant: MerchantId, family: Family, ext_id: &str) -> Result<bool, StoreError> {
+    use callback::Column;
+    let Some(locality) = ext_id.parse::<i64>().ok().filter(|id| *id >= 0) else { return Ok(false) };
+    let query = callback::Entity::find()
+        .filter(Column::Locality.eq(locality))
+        .filter(Column::MerchantId.eq(merchant.0))
+        .filter(Column::Family.eq(family.code()))
+        .filter(Column::ExtId.eq(ext_id))
+        .filter(Column::Reason.eq(Reason::Corrected.code()));
+    Ok(query.select_only().column(Column::Id).into_tuple::<i64>().one(&db.orm).await?.is_some())
+}
+
 /// Whether an operator decided that a callback books nothing.
 pub async fn is_dismissed(db: &Db, callback: CallbackId) -> Result<bool, StoreError> {
     let row = callback::Entity::find_by_id(callback.0).one(&db.orm).await?;

@@ -97,7 +97,7 @@ impl Replays {
         let mut standing = Vec::with_capacity(settled.len());
         let mut bodies: Vec<Incoming> = Vec::with_capacity(settled.len());
         // What a person dismissed stays so, whatever the code says.
-        for stood in settled.into_iter().filter(|stood| stood.reason != Some(Reason::Dismissed)) {
+        for stood in settled.into_iter().filter(|stood| !stood.reason.is_some_and(Reason::is_by_hand)) {
             standing.push((stood.stored.id, stood.state, stood.reason));
             bodies.push(incoming(stood.stored).1);
         }

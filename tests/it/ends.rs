@@ -3,6 +3,7 @@
 use serde_json::json;
 use tallyhook::booker::Judgement;
 use tallyhook::domain::account::AccountKind;
+use tallyhook::domain::decide::Waived;
 use tallyhook::domain::order::{Correction, Order, Told};
 use tallyhook::domain::reason::Reason;
 
@@ -114,8 +115,8 @@ async fn two_reasons_are_waived_one_after_the_other(backend: Backend) {
     let app = with_ada(backend).await;
     let twice = deposit(7_000_002, Some("ada"), "0.5").replace(r#""error":"""#, r#""error":"a text""#);
     assert_eq!(app.receive(&twice).await, 200);
-    judge(&app, "confirmed_with_error", Judgement::BookAnyway(Reason::ConfirmedWithError)).await;
-    judge(&app, "possible_duplicate", Judgement::BookAnyway(Reason::PossibleDuplicate)).await;
+    judge(&app, "confirmed_with_error", Judgement::BookAnyway(Waived::of(Reason::ConfirmedWithError))).await;
+    judge(&app, "possible_duplicate", Judgement::BookAnyway(Waived::of(Reason::PossibleDuplicate))).await;
     assert_eq!(app.ledger().await, "available  ada              BTC    1\nprocessor  -                BTC    1");
     app.finish().await;
 }

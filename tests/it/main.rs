@@ -14,6 +14,7 @@ mod audit;
 mod board;
 mod books;
 mod broker;
+mod by_hand;
 mod bytes;
 mod checks;
 mod clicks;

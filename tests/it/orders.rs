@@ -6,6 +6,7 @@ use tallyhook::booker::{Judgement, OrderError, Placed, replay};
 use tallyhook::domain::account::AccountKind;
 use tallyhook::domain::amount::Amount;
 use tallyhook::domain::customer::ReferenceKind;
+use tallyhook::domain::decide::Waived;
 use tallyhook::domain::ids::{CallbackId, MerchantId};
 use tallyhook::domain::order::{Api, Correction, Order, Reference, Told, Withdrawal};
 use tallyhook::domain::reason::Reason;
@@ -192,7 +193,7 @@ async fn another_amount_than_requested_is_held_and_can_be_booked_anyway(backend:
     order(&app, withdrawal("w-1", Some("ada"), "0.2")).await.expect("it is booked");
     assert_eq!(app.receive(&outgoing(8_000_001, "w-1", "0.3", "confirmed")).await, 200);
     assert!(app.callbacks().await.contains("withdrawal confirmed held contradicts_request x1"));
-    judge(&app, "contradicts_request", Judgement::BookAnyway(Reason::ContradictsRequest)).await;
+    judge(&app, "contradicts_request", Judgement::BookAnyway(Waived::of(Reason::ContradictsRequest))).await;
     assert_eq!(
         app.ledger().await,
         "available  ada              BTC    0.2\nfees       -                BTC    0.00001\nprocessor  -                BTC    0.19999"
@@ -299,9 +300,9 @@ async fn a_held_callback_can_be_dismissed_for_ever(backend: Backend) {
 async fn a_possible_duplicate_can_be_booked_anyway(backend: Backend) {
     let app = with_ada(backend).await;
     assert_eq!(app.receive(&deposit(7_000_002, Some("ada"), "0.5")).await, 200);
-    judge(&app, "possible_duplicate", Judgement::BookAnyway(Reason::ConfirmedWithError)).await;
+    judge(&app, "possible_duplicate", Judgement::BookAnyway(Waived::of(Reason::ConfirmedWithError))).await;
     assert!(app.callbacks().await.contains("held possible_duplicate"), "another reason waives nothing");
-    judge(&app, "possible_duplicate", Judgement::BookAnyway(Reason::PossibleDuplicate)).await;
+    judge(&app, "possible_duplicate", Judgement::BookAnyway(Waived::of(Reason::PossibleDuplicate))).await;
     assert_eq!(app.ledger().await, "available  ada              BTC    1\nprocessor  -                BTC    1");
     app.finish().await;
 }

@@ -48,13 +48,13 @@ pub(crate) async fn with_suspense(backend: Backend, more: &[(&str, &str)]) -> (T
     (app, id)
 }
 
-async fn only_discrepancy(app: &TestApp) -> String {
+pub(crate) async fn only_discrepancy(app: &TestApp) -> String {
     let rows = app.rows("/api/discrepancies").await;
     assert_eq!(rows.len(), 1, "{rows:?}");
     rows[0]["id"].as_str().expect("an id").to_owned()
 }
 
-async fn post(app: &TestApp, path: &str, token: &str, body: Value) -> (u16, Value) {
+pub(crate) async fn post(app: &TestApp, path: &str, token: &str, body: Value) -> (u16, Value) {
     let answer = app.send_json(path, token, &body).await;
     (answer.status.as_u16(), answer.json)
 }
@@ -64,7 +64,7 @@ async fn assign(app: &TestApp, id: &str, token: &str) -> (u16, Value) {
     post(app, &format!("/api/discrepancies/{id}/resolve"), token, body).await
 }
 
-async fn approve(app: &TestApp, proposal: &Value, token: &str) -> (u16, Value) {
+pub(crate) async fn approve(app: &TestApp, proposal: &Value, token: &str) -> (u16, Value) {
     let id = proposal["id"].as_str().expect("a proposal");
     post(app, &format!("/api/proposals/{id}/approve"), token, json!({})).await
 }

@@ -98,7 +98,7 @@ impl Wanted {
         let word = action.unwrap_or_default();
         let action = match (word.as_str(), customer, payment, debit, credit, currency, amount) {
             ("assign", Some(customer), None, None, None, None, None) => Action::Assign { customer },
-            ("book_anyway", None, None, None, None, None, None) => Action::BookAnyway,
+            ("book_anyway", None, None, None, None, None, None) => Action::BookAnyway { although: Vec::new() },
             ("ignore", None, None, None, None, None, None) => Action::Ignore,
             ("link", None, Some(payment), None, None, None, None) => Action::Link { payment },
             ("correct", customer, None, Some(debit), Some(credit), Some(currency), Some(amount)) => {

@@ -84,7 +84,10 @@ fn what(proposal: &Proposal, names: Names) -> String {
     let Ok(action) = serde_json::from_str::<Action>(&proposal.params) else { return words(&proposal.action) };
     match action {
         Action::Assign { customer } => format!("Assign to {}", named(&customer)),
-        Action::BookAnyway => "Book it anyway".to_owned(),
+        Action::BookAnyway { although } => {
+            let although: Vec<_> = although.iter().map(|word| words(word)).collect();
+            format!("Book it anyway, although: {}", although.join(", "))
+        }
         Action::Ignore => "Ignore it".to_owned(),
         Action::Link { payment } => format!("Link to {}/{}", payment.r#type, payment.id),
         Action::Correct { debit, credit, customer, currency, amount } => {

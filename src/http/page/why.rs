@@ -8,6 +8,7 @@ pub(super) const fn sentence(reason: Reason) -> &'static str {
         Reason::Repeat => "It says what an earlier callback said, with the same money.",
         Reason::Stale => "A final status is booked already; this one is from before it.",
         Reason::Dismissed => "It was held, and an operator decided that it books nothing.",
+        Reason::Corrected => "It was held, and people booked its money by hand instead. Its payment is over.",
         Reason::Unreadable => "The body is not JSON that can be read exactly. Ask AlphaPo what it should have been.",
         Reason::UnknownType => "A type that Tallyhook does not know. Look for a newer version, or ask AlphaPo.",
         Reason::UnknownStatus => "A status that this type is not known to have. Look at the payment at AlphaPo.",

@@ -119,6 +119,12 @@ impl<'a> Act<'a> {
             return self.open(row).await;
         }
         let (verdict, ours) = self.verdict(row).await?;
+        let is_else = verdict != Verdict::Matched;
+        if is_else && heard::is_corrected(&self.app.db, self.export.merchant, row.family, &row.ext_id).await? {
+            row.note = Some("people booked its money by hand".to_owned());
+            row.state = RowState::Over;
+            return Ok(());
+        }
         let is_unknown = verdict == Verdict::MissingHere && row.how != Some(How::Reference);
         let is_behind = ours.as_ref().is_some_and(|ours| is_behind(&told(row), &ours.ours));
         if !is_unknown && !is_behind {

@@ -113,11 +113,15 @@ pub struct Verdict {
 pub struct Standing {
     pub id: CallbackId,
     pub state: State,
+    pub reason: Option<Reason>,
     /// What an operator let pass before.
     pub waived: Waived,
     /// How often booking it failed.
     pub attempts: i32,
 }
+
+/// Id, state, reason, policy and failed tries, as they are stored.
+type StandingRow = (i64, i16, Option<i16>, i16, i32);
 
 /// What arrived: the part of a callback's row that never changes.
 #[derive(Debug, Clone, Copy)]
@@ -269,10 +273,11 @@ impl Connection {
     pub async fn standing(&mut self, ids: &[CallbackId]) -> Result<Vec<Standing>, StoreError> {
         let rows = on_both!(self.standing(ids))?;
         rows.into_iter()
-            .map(|(id, state, policy, attempts)| {
+            .map(|(id, state, reason, policy, attempts)| {
                 let state = State::from_code(state)
                     .ok_or_else(|| StoreError::Corrupt(format!("callback {id}: state {state}")))?;
-                Ok(Standing { id: CallbackId(id), state, waived: Policy::from_code(policy).waived, attempts })
+                let reason = reason.and_then(Reason::from_code);
+                Ok(Standing { id: CallbackId(id), state, reason, waived: Policy::from_code(policy).waived, attempts })
             })
             .collect()
     }

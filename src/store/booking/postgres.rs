@@ -5,7 +5,8 @@ use sqlx::{ConnectOptions as _, Executor as _, PgConnection, Row as _};
 
 use super::postgres_batch::write_batch;
 use super::{
-    AccountKey, Found, FoundRow, Head, Key, ReferenceKey, StoreError, Verdict, Writes, head_from, parse_amount, place,
+    AccountKey, Found, FoundRow, Head, Key, ReferenceKey, StandingRow, State, StoreError, Verdict, Writes, head_from,
+    parse_amount, place,
 };
 use crate::domain::amount::Amount;
 use crate::domain::ids::{AccountId, CallbackId, CustomerId};
@@ -137,11 +138,11 @@ pub(super) async fn accounts_of(
 pub(super) async fn standing(
     connection: &mut PgConnection,
     ids: &[CallbackId],
-) -> Result<Vec<(i64, i16, i16, i32)>, StoreError> {
+) -> Result<Vec<StandingRow>, StoreError> {
     let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
     Ok(sqlx::query_as(
-        "SELECT c.id, c.state, c.policy, coalesce(f.attempts, 0) FROM callbacks c LEFT JOIN failures f ON f.callback_id = c.id
-         WHERE c.id = ANY($1)",
+        "SELECT c.id, c.state, c.reason, c.policy, coalesce(f.attempts, 0)
+         FROM callbacks c LEFT JOIN failures f ON f.callback_id = c.id WHERE c.id = ANY($1)",
     )
     .bind(ids)
     .fetch_all(connection)
@@ -239,6 +240,14 @@ async fn write_verdicts(connection: &mut PgConnection, verdicts: &[Verdict]) -> 
         .bind(verdict.decided_us)
         .execute(&mut *connection)
         .await?;
+        if verdict.state == State::Held {
+            // It may be held for another reason than before.
+            sqlx::query("UPDATE discrepancies SET reason = $2 WHERE callback_id = $1 AND resolved_us IS NULL")
+                .bind(verdict.id.0)
+                .bind(verdict.reason.map(crate::domain::reason::Reason::code))
+                .execute(&mut *connection)
+                .await?;
+        }
     }
     Ok(())
 }

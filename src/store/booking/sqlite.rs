@@ -7,7 +7,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSyn
 use sqlx::{ConnectOptions as _, Executor as _, Row as _, Sqlite, SqliteConnection};
 
 use super::sqlite_rare::write_rare;
-use super::{AccountKey, Found, FoundRow, Head, Key, ReferenceKey, StoreError, Writes, head_from, parse_amount, place};
+use super::{
+    AccountKey, Found, FoundRow, Head, Key, ReferenceKey, StandingRow, StoreError, Writes, head_from, parse_amount,
+    place,
+};
 use crate::domain::amount::Amount;
 use crate::domain::ids::{AccountId, CallbackId, CustomerId};
 
@@ -147,12 +150,12 @@ pub(super) async fn accounts_of(
 pub(super) async fn standing(
     connection: &mut SqliteConnection,
     ids: &[CallbackId],
-) -> Result<Vec<(i64, i16, i16, i32)>, StoreError> {
+) -> Result<Vec<StandingRow>, StoreError> {
     let mut standing = Vec::with_capacity(ids.len());
     for id in ids {
-        let row = sqlx::query_as::<_, (i64, i16, i16, i32)>(
-            "SELECT c.id, c.state, c.policy, coalesce(f.attempts, 0) FROM callbacks c LEFT JOIN failures f ON f.callback_id = c.id
-             WHERE c.id = ?",
+        let row = sqlx::query_as::<_, StandingRow>(
+            "SELECT c.id, c.state, c.reason, c.policy, coalesce(f.attempts, 0)
+             FROM callbacks c LEFT JOIN failures f ON f.callback_id = c.id WHERE c.id = ?",
         );
         standing.extend(row.bind(id.0).fetch_optional(&mut *connection).await?);
     }

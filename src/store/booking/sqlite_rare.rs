@@ -3,7 +3,7 @@
 use sqlx::SqliteConnection;
 
 use super::sqlite::insert;
-use super::{StoreError, Verdict, Writes};
+use super::{State, StoreError, Verdict, Writes};
 
 /// What most batches have none of.
 pub(super) async fn write_rare(connection: &mut SqliteConnection, writes: &Writes<'_>) -> Result<(), StoreError> {
@@ -103,7 +103,14 @@ async fn write_verdict(connection: &mut SqliteConnection, verdict: &Verdict) -> 
     .bind(verdict.customer.map(|id| id.0))
     .bind(verdict.decided_us)
     .bind(verdict.id.0)
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    if verdict.state == State::Held {
+        sqlx::query("UPDATE discrepancies SET reason = ? WHERE callback_id = ? AND resolved_us IS NULL")
+            .bind(verdict.reason.map(crate::domain::reason::Reason::code))
+            .bind(verdict.id.0)
+            .execute(connection)
+            .await?;
+    }
     Ok(())
 }
