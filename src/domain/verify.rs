@@ -44,8 +44,9 @@ impl Verify {
     }
 }
 
-/// Compares a callback with the processor's answer: id, type, status and money must be the same; fees, address and
-/// transactions where both tell them.
+/// Compares a callback with the processor's answer, which is the body of its last callback. Id, type, status, money and all
+/// that says whose it is must be the same: the references, each of which may decide who is credited even where another
+/// beside it is true, and the address. Fees and transactions must be where both tell them.
 pub fn compare(callback: &Callback, answer: &Callback) -> Comparison {
     let (ours, theirs) = (&callback.head, &answer.head);
     let mut found = Vec::new();
@@ -56,10 +57,12 @@ pub fn compare(callback: &Callback, answer: &Callback) -> Comparison {
         return Comparison::NotYet;
     }
     same(&mut found, "the status", ours.status.as_deref(), theirs.status.as_deref());
-    if let (Some(ours), Some(theirs)) = (ours.address.as_deref(), theirs.address.as_deref())
-        && !is_same_address(ours, theirs)
-    {
-        same(&mut found, "the address", Some(ours), Some(theirs));
+    same(&mut found, "the foreign id", ours.foreign_id.as_deref(), theirs.foreign_id.as_deref());
+    let (user, theirs_user) = (ours.end_user_reference.as_deref(), theirs.end_user_reference.as_deref());
+    same(&mut found, "the end user reference", user, theirs_user);
+    let (place, theirs_place) = (ours.address.as_deref(), theirs.address.as_deref());
+    if !place.zip(theirs_place).is_some_and(|(ours, theirs)| is_same_address(ours, theirs)) {
+        same(&mut found, "the address", place, theirs_place);
     }
     match (&callback.terms, &answer.terms) {
         (Ok(ours), Ok(theirs)) => money(&mut found, ours, theirs),

@@ -2,6 +2,7 @@
 //! both say the same, and a forged one waits for a person.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -11,14 +12,18 @@ use tallyhook::domain::callback::Callback;
 use tallyhook::domain::ids::MerchantId;
 use tallyhook::domain::verify::{Comparison, Verify, compare};
 use tallyhook::outbound::asks::{Tally, ask_all};
+use tallyhook::processor::sandbox::Options;
+use tallyhook::processor::sandbox::world::Merchant;
 use tallyhook::processor::wire;
 use tallyhook::store::asks;
 
 use crate::support::merchant::processor;
-use crate::support::sandbox::amount;
+use crate::support::process::eventually;
+use crate::support::sandbox::{KEY, TestSandbox, amount, now_us};
 use crate::support::upstream::{Reply, Upstream};
-use crate::support::{Backend, OPERATOR, TestApp, told};
+use crate::support::{Backend, OPERATOR, SECRET, TestApp, told};
 
+const PATIENCE: Duration = Duration::from_secs(30);
 const CAREFUL: [(&str, &str); 4] = [
     ("TALLYHOOK_MERCHANTS__MAIN__VERIFY_ABOVE", "BTC=1, ETH=20"),
     ("TALLYHOOK_MERCHANTS__MAIN__VERIFY_RISK", "0.7"),
@@ -144,6 +149,61 @@ async fn another_amount_is_told_and_stays_held(backend: Backend) {
     app.finish().await;
 }
 
+/// Whoever has the signing secret tells of a true deposit, but as somebody else's: the answer names the payer.
+async fn one_that_names_somebody_else_credits_nobody(backend: Backend) {
+    let (app, _upstream, said) = careful(backend).await;
+    let own = deposit(1, "0.5").replace("user-1", "mallory").replace("p-1", "p-9");
+    assert_eq!(app.receive(&own).await, StatusCode::OK, "an account of their own");
+    let honest = deposit(2, "5");
+    say(&said, Reply::Json(200, pretty(&honest)));
+    let (user, place) = (r#""end_user_reference":"user-1","#, r#""foreign_id":"p-1","#);
+    let forged = [
+        honest.replace("user-1", "mallory").replace("p-1", "p-9"),
+        honest.replace("user-1", "mallory"),
+        honest.replace("p-1", "p-9"),
+        honest.replace(user, "").replace("p-1", "p-9"),
+        honest.replace("user-1", "mallory").replace(place, ""),
+        honest.replace(place, ""),
+        honest.replace(user, ""),
+    ];
+    for (body, count) in forged.iter().zip(1..) {
+        assert_eq!(app.receive(body).await, StatusCode::OK);
+        assert_eq!(ask(&app).await, Tally { open: count, ..Tally::default() }, "{body}");
+        let open = app.rows("/api/discrepancies?reason=verification_differs").await;
+        assert_eq!(open.len(), usize::try_from(count).expect("few"), "{body}");
+    }
+    assert!(!app.ledger().await.contains("user-1"));
+    assert_eq!(app.receive(&honest).await, StatusCode::OK);
+    let forged = u64::try_from(forged.len()).expect("few");
+    assert_eq!(ask(&app).await, Tally { over: 1, open: forged, ..Tally::default() });
+    let ledger = app.ledger().await;
+    assert!(ledger.contains("available  user-1           BTC    5\n"), "{ledger}");
+    assert!(ledger.contains("available  mallory          BTC    0.5\n"), "{ledger}");
+    app.finish().await;
+}
+
+/// Against the simulator, whose answer is its last callback's body: what it really sent agrees, references and all.
+async fn what_the_processor_sent_agrees(backend: Backend) {
+    let mut sandbox = TestSandbox::with(Options::new(Merchant::new(KEY, SECRET, "http://127.0.0.1:9/"), now_us));
+    sandbox.api = sandbox.sandbox.api();
+    let api = sandbox.sandbox.api();
+    let mut settings = processor(&api);
+    settings.extend(CAREFUL);
+    let app = TestApp::as_part(backend, &settings, Part::Receive).await;
+    sandbox.sandbox.send_callbacks_to(&format!("{}/callbacks/alphapo", app.public));
+    for (user, scenario) in [("ada", "normal"), ("bob", "instant"), ("cleo", "internal")] {
+        let address = sandbox.take("BTC", &format!("place-of-{user}"), user).await;
+        sandbox.deposit(&address, "12.34567891", scenario);
+    }
+    sandbox.until_idle().await;
+    eventually("all wait", PATIENCE, async || (app.rows("/api/callbacks?state=held").await.len() == 3).then_some(()))
+        .await;
+    assert_eq!(ask(&app).await, Tally { over: 3, ..Tally::default() });
+    assert_eq!(told(&app.events().await).matches("deposit.credited").count(), 3);
+    assert_eq!(app.rows("/api/discrepancies").await.len(), 0);
+    app.finish().await;
+}
+
 async fn an_answer_needs_no_other(backend: Backend) {
     let (app, upstream, _said) = careful(backend).await;
     let answer = deposit(1, "50").into_bytes();
@@ -172,7 +232,8 @@ async fn a_person_may_be_faster(backend: Backend) {
 
 stories! {
     held_until_both_agree, a_forged_one_waits_for_a_person, another_amount_is_told_and_stays_held,
-    an_answer_needs_no_other, a_person_may_be_faster,
+    one_that_names_somebody_else_credits_nobody, what_the_processor_sent_agrees, an_answer_needs_no_other,
+    a_person_may_be_faster,
 }
 
 fn read(body: &str) -> Callback {
@@ -226,6 +287,16 @@ fn what_the_comparison_finds() {
             ),
             "the address is bc1-of-tests in the callback, bc1-other at the processor",
         ),
+        (
+            ours.replace(r#""address":"bc1-of-tests","currency":"BTC","foreign_id""#, r#""foreign_id""#),
+            "the address is bc1-of-tests in the callback, missing at the processor",
+        ),
+        (ours.replace("p-1", "p-2"), "the foreign id is p-1 in the callback, p-2 at the processor"),
+        (ours.replace("user-1", "user-2"), "the end user reference is user-1 in the callback, user-2 at the processor"),
+        (
+            ours.replace(r#""end_user_reference":"user-1","#, ""),
+            "the end user reference is user-1 in the callback, missing at the processor",
+        ),
         (ours.replace("tx-1", "tx-2"), "the transactions are others at the processor"),
         (ours.replace(r#""error":"""#, r#""error":"double spend""#), "the error is another one at the processor"),
     ] {
@@ -235,6 +306,13 @@ fn what_the_comparison_finds() {
             Comparison::Differs(what) => assert_eq!(what.join("; "), found, "{answer}"),
         }
     }
+    let unnamed = ours.replace(r#""end_user_reference":"user-1","#, "");
+    assert_eq!(
+        compare(&read(&unnamed), &read(&unnamed)),
+        Comparison::Agrees,
+        "of an address from before the parameter"
+    );
+    assert!(matches!(compare(&read(&unnamed), &read(&ours)), Comparison::Differs(_)));
     let early = ours.replace("confirmed", "not_confirmed");
     assert_eq!(compare(&read(&ours), &read(&early)), Comparison::NotYet);
 }
