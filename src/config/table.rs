@@ -109,7 +109,11 @@ pub static SETTINGS: &[Setting] = &[
     setting("gateway.networks", NETWORKS, "CURRENCY/NETWORK=CODE@CONTRACT, with commas: the processor's codes"),
     setting("reconcile.every_s", "900", "seconds between two comparisons with the processor's balances; 0: never"),
     setting("reconcile.patience_s", "900", "seconds for which a difference may be a callback on its way"),
-    setting("reconcile.settle_s", "5", "seconds in which callbacks that were on their way may explain a surplus"),
+    setting(
+        "reconcile.settle_s",
+        "5",
+        "seconds for which a surplus is looked at again, as a callback on its way makes one",
+    ),
     setting("reconcile.csv.columns.id", "id", "what the dashboard's export calls this column"),
     setting("reconcile.csv.columns.foreign_id", "foreign_id", "what the dashboard's export calls this column"),
     setting("reconcile.csv.columns.type", "type", "what the dashboard's export calls this column"),

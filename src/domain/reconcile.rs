@@ -72,6 +72,21 @@ impl Sides {
         self.difference().filter(|difference| difference.is_positive()).unwrap_or_default()
     }
 
+    /// Of two looks at the same, what counts. A deposit that the processor has and that is not booked yet only ever adds to
+    /// a surplus, so of two surpluses the smaller one is nearer to the truth.
+    pub fn or_later(self, later: Self) -> Self {
+        if later.surplus() < self.surplus() { later } else { self }
+    }
+
+    /// What is told of a difference that has lasted. A deficit as it is. Of a surplus only as much as was there at every run
+    /// within the patience (`before`): a callback that is on its way has come by then, so that much is none, and what
+    /// there is beyond it at one run or another may be.
+    pub fn lasting(self, before: &[Self]) -> Amount {
+        let surpluses = before.iter().map(|sides| sides.surplus());
+        let difference = self.difference().unwrap_or_default();
+        if difference.is_positive() { surpluses.fold(difference, Ord::min) } else { difference }
+    }
+
     /// `age_us`: for how long they have differed; `patience_us`: for how long a callback may be on its way.
     pub fn judge(self, age_us: i64, patience_us: i64) -> Verdict {
         let Some(difference) = self.difference() else { return Verdict::Open };

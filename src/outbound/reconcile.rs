@@ -13,9 +13,13 @@ use crate::domain::ids::{CallbackId, MerchantId};
 use crate::domain::order::{Finding, Order};
 use crate::domain::reason::Reason;
 use crate::domain::reconcile::{Sides, Verdict};
+use crate::processor::client::{Credentials, Trouble};
 use crate::store::StoreError;
-use crate::store::events;
 use crate::store::reconcile::{self, Line, Run};
+
+/// A surplus is looked at so often again, within `reconcile.settle_s`.
+const LOOKS: u32 = 5;
+const NOTHING: Sides = Sides { ours: Amount::ZERO, theirs: Amount::ZERO, in_flight: Amount::ZERO };
 
 /// Why a run could not even be kept.
 #[derive(Debug, thiserror::Error)]
@@ -33,23 +37,11 @@ pub async fn run(app: &App, merchant: MerchantId, by: &str) -> Result<Run, Recon
     let began_us = (app.clock)();
     let credentials = app.credentials(merchant).ok_or(ReconcileError::NoCredentials)?;
     let before = reconcile::last(&app.db, merchant).await?;
-    let theirs = app.client.accounts(credentials).await;
-    let position = events::last_position(&app.db).await?;
-    let ours = reconcile::ours(&app.db, merchant).await?;
     let mut run =
         Run { merchant, began_us, ended_us: began_us, asked_by: by.to_owned(), error: None, lines: Vec::new() };
-    match theirs {
+    match compare(app, merchant, credentials).await? {
         Err(trouble) => run.error = Some(trouble.to_string()),
-        Ok(theirs) => {
-            let mut sides: BTreeMap<String, Sides> = ours
-                .into_iter()
-                .map(|(currency, (ours, in_flight))| (currency, Sides { ours, theirs: Amount::ZERO, in_flight }))
-                .collect();
-            for account in theirs {
-                let none = Sides { ours: Amount::ZERO, theirs: Amount::ZERO, in_flight: Amount::ZERO };
-                sides.entry(account.currency).or_insert(none).theirs = account.balance;
-            }
-            wait_for_callbacks(app, merchant, position, &mut sides).await?;
+        Ok(sides) => {
             for (currency, sides) in sides {
                 let was = before.iter().flat_map(|run| &run.lines).find(|line| line.currency == currency);
                 run.lines.push(line(app, &run, currency, sides, was).await?);
@@ -61,25 +53,51 @@ pub async fn run(app: &App, merchant: MerchantId, by: &str) -> Result<Run, Recon
     Ok(run)
 }
 
-/// Of a busy merchant some deposits are always on their way: the processor has them, and their callbacks come a moment
-/// later. What is booked within that moment is no surplus.
-async fn wait_for_callbacks(
-    app: &App,
-    merchant: MerchantId,
-    position: i64,
-    sides: &mut BTreeMap<String, Sides>,
-) -> Result<(), ReconcileError> {
-    let settle_s = app.settings.reconcile.settle_s;
-    if settle_s == 0 || !sides.values().any(|sides| sides.surplus().is_positive()) {
-        return Ok(());
+type Seen = Result<BTreeMap<String, Sides>, Trouble>;
+
+/// Both sides of every currency. Of a busy merchant some deposits are always on their way: the processor has them, and
+/// their callbacks come a moment later. So a surplus is looked at again for that moment, and the smallest one counts.
+async fn compare(app: &App, merchant: MerchantId, by: &Credentials) -> Result<Seen, StoreError> {
+    let mut sides = match look(app, merchant, by).await? {
+        Ok(sides) => sides,
+        Err(trouble) => return Ok(Err(trouble)),
+    };
+    let pause = Duration::from_secs(app.settings.reconcile.settle_s).checked_div(LOOKS).unwrap_or_default();
+    for _ in 0..LOOKS {
+        if pause.is_zero() || !sides.values().any(|sides| sides.surplus().is_positive()) {
+            break;
+        }
+        sleep(pause).await;
+        // What was seen stands.
+        let Ok(again) = look(app, merchant, by).await? else { break };
+        for (currency, later) in again {
+            sides.entry(currency).and_modify(|sides| *sides = sides.or_later(later)).or_insert(later);
+        }
     }
-    sleep(Duration::from_secs(settle_s)).await;
-    let came = reconcile::came_in(&app.db, merchant, position).await?;
-    for (currency, sides) in sides {
-        let explained = came.get(currency).copied().unwrap_or_default().min(sides.surplus());
-        sides.ours = sides.ours.checked_add(explained).unwrap_or(sides.ours);
+    Ok(Ok(sides))
+}
+
+/// One look. The ledger's balances are read before the processor's, so that what is booked meanwhile is on its way rather
+/// than missing there; what is under way is read before and after, because withdrawals are sent and end meanwhile.
+async fn look(app: &App, merchant: MerchantId, by: &Credentials) -> Result<Seen, StoreError> {
+    let ours = reconcile::ours(&app.db, merchant).await?;
+    let theirs = match app.client.accounts(by).await {
+        Ok(theirs) => theirs,
+        Err(trouble) => return Ok(Err(trouble)),
+    };
+    let after = reconcile::ours(&app.db, merchant).await?;
+    let mut seen: BTreeMap<String, Sides> = BTreeMap::new();
+    for (currency, (ours, in_flight)) in ours {
+        seen.insert(currency, Sides { ours, theirs: Amount::ZERO, in_flight });
     }
-    Ok(())
+    for (currency, (_, in_flight)) in after {
+        let sides = seen.entry(currency).or_insert(NOTHING);
+        sides.in_flight = sides.in_flight.max(in_flight);
+    }
+    for account in theirs {
+        seen.entry(account.currency).or_insert(NOTHING).theirs = account.balance;
+    }
+    Ok(Ok(seen))
 }
 
 async fn line(
@@ -97,14 +115,24 @@ async fn line(
     let is_as_it_was = was.is_some_and(|was| was.sides.difference() == sides.difference());
     let discrepancy = match (verdict, opened) {
         // Someone may have settled it, knowing of the difference: it is opened again only when it changes.
-        (Verdict::Open, Some(opened)) if is_as_it_was || reconcile::is_open(&app.db, opened).await? => Some(opened),
-        (Verdict::Open, _) => open(app, run.merchant, &currency, sides, run.began_us).await?,
+        (Verdict::Open, Some(opened)) if is_as_it_was => Some(opened),
+        (Verdict::Open, _) => {
+            let from_us = run.began_us.saturating_sub(patience_us);
+            let before = reconcile::since(&app.db, run.merchant, &currency, from_us).await?;
+            open(app, run, &currency, sides, sides.lasting(&before)).await?
+        }
         (Verdict::Waiting, opened) => opened,
-        (Verdict::Matched | Verdict::Explained, Some(opened)) => {
-            super::settle(app, run.merchant, opened, "the balances agree again", "reconciliation").await?;
+        (Verdict::Matched, _) => {
+            for reason in [Reason::BalanceSurplus, Reason::BalanceDeficit] {
+                settle(app, run.merchant, (reason, &currency), "the balances agree again").await?;
+            }
             None
         }
-        (Verdict::Matched | Verdict::Explained, None) => None,
+        // What is under way explains what is missing. There may be a surplus behind it.
+        (Verdict::Explained, _) => {
+            settle(app, run.merchant, (Reason::BalanceDeficit, &currency), "what is under way explains it").await?;
+            reconcile::open_report(&app.db, run.merchant, Reason::BalanceSurplus, &currency).await?
+        }
     };
     let since_us = verdict.differs().then_some(since_us);
     Ok(Line { currency, sides, verdict, since_us, discrepancy })
@@ -114,30 +142,47 @@ fn sign(sides: Sides) -> Option<bool> {
     sides.difference().map(Amount::is_positive)
 }
 
-async fn open(
+async fn settle(
     app: &App,
     merchant: MerchantId,
+    (reason, currency): (Reason, &str),
+    note: &str,
+) -> Result<(), ReconcileError> {
+    if let Some(opened) = reconcile::open_report(&app.db, merchant, reason, currency).await? {
+        super::settle(app, merchant, opened, note, "reconciliation").await?;
+    }
+    Ok(())
+}
+
+/// `lasting`: as much of the difference as is told.
+async fn open(
+    app: &App,
+    run: &Run,
     currency: &str,
     sides: Sides,
-    began_us: i64,
+    lasting: Amount,
 ) -> Result<Option<i64>, ReconcileError> {
-    let difference = sides.difference().unwrap_or_default();
-    let reason = if difference.is_positive() { Reason::BalanceSurplus } else { Reason::BalanceDeficit };
-    // A run that died before it was kept has told it already.
-    if let Some(told) = reconcile::open_report(&app.db, merchant, reason, currency).await? {
+    let is_surplus = lasting.is_positive();
+    let reason = if is_surplus { Reason::BalanceSurplus } else { Reason::BalanceDeficit };
+    // It is open since before, or a run that died before it was kept has told it.
+    if let Some(told) = reconcile::open_report(&app.db, run.merchant, reason, currency).await? {
         return Ok(Some(told));
     }
+    let mut note = format!(
+        "the processor holds {}, the ledger says {}, withdrawals under way: {}",
+        sides.theirs, sides.ours, sides.in_flight
+    );
+    if is_surplus && lasting < sides.surplus() {
+        note.push_str("; this much was there at every comparison, the rest may be on its way");
+    }
     let finding = Finding {
-        key: format!("{currency}/{began_us}"),
+        key: format!("{currency}/{}", run.began_us),
         reason: reason.code(),
         currency: currency.to_owned(),
-        amount: if difference.is_positive() { difference } else { difference.negated() },
-        note: format!(
-            "the processor holds {}, the ledger says {}, withdrawals under way: {}",
-            sides.theirs, sides.ours, sides.in_flight
-        ),
+        amount: if is_surplus { lasting } else { lasting.negated() },
+        note,
         foreign_id: None,
     };
-    let placed = app.booker.order(merchant, Order::Report(finding)).await?;
+    let placed = app.booker.order(run.merchant, Order::Report(finding)).await?;
     Ok(reconcile::opened_by(&app.db, CallbackId(placed.id)).await?)
 }

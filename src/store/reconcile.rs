@@ -11,7 +11,7 @@ use crate::domain::amount::Amount;
 use crate::domain::ids::{CallbackId, MerchantId};
 use crate::domain::reason::Reason;
 use crate::domain::reconcile::{Sides, Verdict};
-use entity::{account, discrepancy, journal, reconciled, reconciliation, withdrawal};
+use entity::{discrepancy, journal, reconciled, reconciliation};
 
 /// A run for one merchant.
 #[derive(Debug, Clone)]
@@ -37,41 +37,22 @@ pub struct Line {
     pub discrepancy: Option<i64>,
 }
 
-/// What the ledger says that the processor holds, and what is on its way, by currency.
+/// What the ledger says that the processor holds, and what is under way, by currency: of one moment.
 pub async fn ours(db: &Db, merchant: MerchantId) -> Result<BTreeMap<String, (Amount, Amount)>, StoreError> {
+    let sql = "SELECT 1, currency, CAST(balance AS text) FROM accounts
+            WHERE merchant_id = $1 AND kind = $2 AND customer_id = 0
+        UNION ALL SELECT 2, currency, CAST(amount AS text) FROM withdrawals
+            WHERE merchant_id = $1 AND state > $3 AND state < $4";
+    let values = [merchant.0.into(), AccountKind::Processor.code().into(), REQUESTED.into(), SETTLED.into()];
+    let statement = Statement::from_sql_and_values(db.orm.get_database_backend(), sql, values);
     let mut ours: BTreeMap<String, (Amount, Amount)> = BTreeMap::new();
-    let held = account::Entity::find()
-        .filter(account::Column::MerchantId.eq(merchant.0))
-        .filter(account::Column::Kind.eq(AccountKind::Processor.code()))
-        .filter(account::Column::CustomerId.eq(0));
-    for row in held.all(&db.orm).await? {
-        ours.entry(row.currency).or_default().0 = amount(&row.balance)?;
-    }
-    let under_way = withdrawal::Entity::find()
-        .filter(withdrawal::Column::MerchantId.eq(merchant.0))
-        .filter(withdrawal::Column::State.lt(SETTLED))
-        .filter(withdrawal::Column::State.gt(REQUESTED));
-    for row in under_way.all(&db.orm).await? {
-        let sum = &mut ours.entry(row.currency).or_default().1;
-        *sum = sum.checked_add(amount(&row.amount)?).ok_or_else(|| corrupt("what is on its way"))?;
+    for row in db.orm.query_all_raw(statement).await? {
+        let (what, text): (i32, String) = (row.try_get_by_index(0)?, row.try_get_by_index(2)?);
+        let (balance, under_way) = ours.entry(row.try_get_by_index(1)?).or_default();
+        let sum = if what == 1 { balance } else { under_way };
+        *sum = sum.checked_add(amount(&text)?).ok_or_else(|| corrupt("what is on its way"))?;
     }
     Ok(ours)
-}
-
-/// What came to the processor by entries after a position, by currency.
-pub async fn came_in(db: &Db, merchant: MerchantId, after: i64) -> Result<BTreeMap<String, Amount>, StoreError> {
-    let sql = "SELECT a.currency, CAST(p.amount AS text) FROM postings p
-        JOIN journal j ON j.position = p.position JOIN accounts a ON a.id = p.debit_id
-        WHERE p.position > $1 AND j.merchant_id = $2 AND a.kind = $3";
-    let values = [after.into(), merchant.0.into(), AccountKind::Processor.code().into()];
-    let statement = Statement::from_sql_and_values(db.orm.get_database_backend(), sql, values);
-    let mut came: BTreeMap<String, Amount> = BTreeMap::new();
-    for row in db.orm.query_all_raw(statement).await? {
-        let (currency, text): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-        let sum = came.entry(currency).or_default();
-        *sum = sum.checked_add(amount(&text)?).ok_or_else(|| corrupt("what came in"))?;
-    }
-    Ok(came)
 }
 
 /// What the last run that came to something found.
@@ -84,6 +65,15 @@ pub async fn last(db: &Db, merchant: MerchantId) -> Result<Option<Run>, StoreErr
         Some(run) => Ok(Some(with_lines(db, run).await?)),
         None => Ok(None),
     }
+}
+
+/// What runs found for a currency from a moment on.
+pub async fn since(db: &Db, merchant: MerchantId, currency: &str, from_us: i64) -> Result<Vec<Sides>, StoreError> {
+    let query = reconciled::Entity::find()
+        .filter(reconciled::Column::MerchantId.eq(merchant.0))
+        .filter(reconciled::Column::Currency.eq(currency))
+        .filter(reconciled::Column::BeganUs.gte(from_us));
+    query.all(&db.orm).await?.iter().map(sides).collect()
 }
 
 /// The latest runs of all merchants, newest first.
@@ -111,14 +101,17 @@ async fn with_lines(db: &Db, run: reconciliation::Model) -> Result<Run, StoreErr
         .filter(reconciled::Column::BeganUs.eq(run.began_us));
     let rows = query.order_by_asc(reconciled::Column::Currency).all(&db.orm).await?;
     let line = |row: reconciled::Model| {
-        let sides =
-            Sides { ours: amount(&row.ours)?, theirs: amount(&row.theirs)?, in_flight: amount(&row.in_flight)? };
+        let sides = sides(&row)?;
         let verdict = Verdict::from_code(row.verdict).ok_or_else(|| corrupt("a verdict"))?;
         Ok(Line { currency: row.currency, sides, verdict, since_us: row.since_us, discrepancy: row.discrepancy })
     };
     let lines = rows.into_iter().map(line).collect::<Result<_, StoreError>>()?;
     let reconciliation::Model { merchant_id, began_us, ended_us, asked_by, error } = run;
     Ok(Run { merchant: MerchantId(merchant_id), began_us, ended_us, asked_by, error, lines })
+}
+
+fn sides(row: &reconciled::Model) -> Result<Sides, StoreError> {
+    Ok(Sides { ours: amount(&row.ours)?, theirs: amount(&row.theirs)?, in_flight: amount(&row.in_flight)? })
 }
 
 /// Keeps a run with all it found.
@@ -187,7 +180,7 @@ pub async fn open_report(
     Ok(told.one(&db.orm).await?.map(|row| row.position))
 }
 
-/// Whether someone has settled it.
+/// Whether nobody has settled it.
 pub async fn is_open(db: &Db, discrepancy: i64) -> Result<bool, StoreError> {
     let row = discrepancy::Entity::find_by_id(discrepancy).one(&db.orm).await?;
     Ok(row.is_some_and(|row| row.resolved_us.is_none()))

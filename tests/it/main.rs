@@ -54,6 +54,7 @@ mod printing;
 mod properties;
 mod reconcile;
 mod reconcile_again;
+mod reconcile_busy;
 mod redeliver;
 mod replays;
 mod replicas;
