@@ -162,7 +162,7 @@ impl Desk {
         counter.increment();
     }
 
-    /// The whole batch in one transaction. `None`: another replica was faster, nothing is written, the lock is needed.
+    /// The whole batch in one transaction. `None`: nothing is written, and the lock is needed.
     async fn book_batch(&mut self, bodies: &[Incoming], lock: Lock) -> Result<Option<Vec<Receipt>>, StoreError> {
         let members: Vec<_> = bodies.iter().map(|incoming| self.member(incoming)).collect();
         let outcomes = match lock {
@@ -172,10 +172,7 @@ impl Desk {
                 outcomes
             }
             Lock::Unlocked | Lock::Review => {
-                let Some(outcomes) = self.book(lock, &members).await? else {
-                    self.wary = WARY_BATCHES;
-                    return Ok(None);
-                };
+                let Some(outcomes) = self.book(lock, &members).await? else { return Ok(None) };
                 self.tell();
                 outcomes
             }
@@ -250,7 +247,15 @@ impl Desk {
             if lock == Lock::Review {
                 return Ok(Some(plan.outcomes));
             }
+            // A decline alone writes nothing, so nothing tells whether all of it was seen at one moment: what the order
+            // speaks of may have been settled since the head was looked at, by the same order at another replica.
+            let is_declined = plan.outcomes.iter().any(|outcome| outcome.declined.is_some());
+            if lock == Lock::Unlocked && is_declined && plan.writes.decides_nothing() {
+                return Ok(None);
+            }
             if !connection.write(&plan.writes, &head, &plan.head, lock == Lock::Locked).await? {
+                // Another replica was faster.
+                self.wary = WARY_BATCHES;
                 return Ok(None);
             }
             let Plan { head, outcomes, learned, accounts, .. } = plan;

@@ -1,14 +1,24 @@
 //! Several processes on one database are one Tallyhook: whichever takes a callback, its effect happens once.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use reqwest::StatusCode;
+use sea_orm::{ConnectionTrait as _, Statement, TransactionTrait as _};
+use tallyhook::cli::serve::Part;
+use tallyhook::domain::customer::ReferenceKind;
+use tallyhook::domain::ids::MerchantId;
+use tallyhook::domain::order::{Order, Told};
+use tallyhook::store::Db;
 
+use crate::resolution::deposit;
 use crate::support::books::{assert_balances, assert_credited_once, feed};
 use crate::support::deposits::Deposit;
-use crate::support::process::{Deployment, Server};
+use crate::support::process::{Deployment, Server, eventually};
 use crate::support::queue::{CREDITED, EVERYTHING, assert_credits_published, assert_published, bind_everything, drain};
 use crate::support::sender::{Load, seed, send};
 use crate::support::servers::{fresh_database, fresh_vhost};
+use crate::support::{Backend, TestApp, launch_as};
 
 const COPIES: usize = 100;
 const PAYMENTS: usize = 400;
@@ -82,4 +92,51 @@ async fn the_callbacks_of_a_payment_may_go_to_any_replica() {
     assert_credits_published(&drain(&amqp, CREDITED).await, &told);
     stop(servers).await;
     deployment.assert_ledger_verifies();
+}
+
+/// One replica has looked for the order, and is kept from looking at what it speaks of until the other has booked it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_another_replica_books_between_two_looks_is_a_repeat() {
+    const WAITING: &str = "SELECT 1 FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+        WHERE NOT l.granted AND c.relname = 'customer_references'
+            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let app = TestApp::as_part(Backend::Postgres, &[], Part::Receive).await;
+    let other = launch_as(&app.url, &[], Part::Receive).await;
+    assert_eq!(app.receive(&deposit(7_000_001, None, "0.1", "tx-1")).await, StatusCode::OK);
+    let ada = (ReferenceKind::EndUserReference, "ada".to_owned());
+    let known = Order::Customer { references: vec![ada.clone()] };
+    other.app.booker.order(MerchantId(1), known).await.expect("the other knows her from now on");
+    let open = app.rows("/api/discrepancies").await;
+    let told = Told { kind: Some("deposit".to_owned()), payment_id: Some("7000001".to_owned()), ..Told::default() };
+    let assign = Order::Assign {
+        discrepancy: open[0]["id"].as_str().expect("an id").parse().expect("a number"),
+        customer: ada,
+        payment: told,
+        note: "a test".to_owned(),
+        by: "ops".to_owned(),
+    };
+
+    let db = Db::lazy(&app.url, 1).await.expect("a database");
+    let lock = db.orm.begin().await.expect("a transaction");
+    lock.execute_unprepared("LOCK TABLE customer_references IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
+    let one = &app.running.as_ref().expect("it runs").app.booker;
+    let meanwhile = async {
+        eventually("it has looked, and waits", Duration::from_secs(4), async || {
+            let question = Statement::from_string(sea_orm::DatabaseBackend::Postgres, WAITING);
+            lock.query_one_raw(question).await.expect("the database answers").map(drop)
+        })
+        .await;
+        let placed = other.app.booker.order(MerchantId(1), assign.clone()).await.expect("it is booked");
+        lock.rollback().await.expect("the lock is given back");
+        placed
+    };
+    let (late, placed) = tokio::join!(one.order(MerchantId(1), assign.clone()), meanwhile);
+    let late = late.expect("it is not declined");
+    assert_eq!((late.id, late.is_duplicate, placed.is_duplicate), (placed.id, true, false));
+    let settle = Order::Settle { discrepancy: 1, note: "too late".to_owned(), by: "ops".to_owned() };
+    assert!(one.order(MerchantId(1), settle).await.is_err(), "what is not open is declined, under the lock");
+    assert!(app.ledger().await.contains("available  ada              BTC    0.1"), "{}", app.ledger().await);
+    other.app.stop.cancel();
+    assert_eq!(other.until_stopped().await.expect("it stops in order"), 0);
+    app.finish().await;
 }

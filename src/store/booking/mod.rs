@@ -202,8 +202,8 @@ pub struct Writes<'a> {
 }
 
 impl Writes<'_> {
-    /// Only repeats: the head stays where it is.
-    const fn decides_nothing(&self) -> bool {
+    /// Only repeats, and orders that were declined: the head stays where it is, and nobody looks whether it moved.
+    pub const fn decides_nothing(&self) -> bool {
         self.arrivals.is_empty() && self.verdicts.is_empty() && self.references.is_empty()
     }
 
