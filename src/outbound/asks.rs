@@ -14,11 +14,14 @@ use crate::domain::reason::Reason;
 use crate::processor::client::Subject;
 use crate::processor::wire;
 use crate::store::asks::{self, Ages, Ask, Due, Outcome, Standing};
+use crate::store::reconcile::is_open;
 
 /// Whoever took a question has it for this long: longer than any call.
 const LEASE_US: i64 = 400_000_000;
 /// While the rate allows no call.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How often one payment is told of, if it is known in between.
+const TIMES: u32 = 100;
 /// Steps of looking for what is overdue that one pass takes, at most.
 const STEPS: u32 = 10_000;
 
@@ -191,19 +194,36 @@ async fn again(app: &App, ask: &Ask, reading: Reading) -> anyhow::Result<Reading
     Ok(reading)
 }
 
-/// The finding follows from the question alone: telling it again is the same order, and opens nothing.
+/// Each time that it is missing is told once. What is told follows from the question and from how often it was settled
+/// before, so telling it again is the same order, and opens nothing.
 async fn report(app: &App, ask: &Ask) -> anyhow::Result<Option<i64>> {
+    warn!(kind = ask.expected.word(), "The processor knows nothing of a payment that should be over by now");
+    let mut opened = None;
+    for time in 1..=TIMES {
+        opened = super::report(app, ask.merchant, finding(ask, time), "reconciliation").await?;
+        match opened {
+            // It was known in between.
+            Some(discrepancy) if !is_open(&app.db, discrepancy).await? => {}
+            _ => break,
+        }
+    }
+    Ok(opened)
+}
+
+fn finding(ask: &Ask, time: u32) -> Finding {
     let (kind, reference) = (ask.expected.word(), &ask.reference);
-    let finding = Finding {
-        key: format!("{kind}/{reference}/{}", ask.since_us),
+    let mut key = format!("{kind}/{reference}/{}", ask.since_us);
+    if time > 1 {
+        key.push_str(&format!("/{time}"));
+    }
+    Finding {
+        key,
         reason: Reason::UnknownThere.code(),
         currency: ask.currency.clone().filter(|_| ask.amount.is_some()).unwrap_or_default(),
         amount: ask.amount.unwrap_or_default(),
         note: format!("{kind} {reference} should be over by now, and the processor knows nothing of it"),
         foreign_id: None,
-    };
-    warn!(kind, "The processor knows nothing of a payment that should be over by now");
-    super::report(app, ask.merchant, finding, "reconciliation").await
+    }
 }
 
 async fn settle(app: &App, ask: &Ask) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
+use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 use tallyhook::app::App;
 use tallyhook::cli::serve::Part;
@@ -179,6 +180,33 @@ async fn explained_by_a_person(backend: Backend) {
     app.finish().await;
 }
 
+/// Each time that it is missing is told, and each once, although a process may die before it keeps what it told.
+async fn missing_again_after_it_was_known(backend: Backend) {
+    let deposit = Deposit { number: 6 };
+    let said = Said::default();
+    let upstream = answering(&said).await;
+    let app = beside(backend, &upstream, &SOON).await;
+    assert_eq!(app.receive(&deposit.announced()).await, StatusCode::OK);
+    for told in 1..=3 {
+        say(&said, None);
+        ask(&app).await;
+        ask(&app).await;
+        let open = app.rows("/api/discrepancies").await;
+        assert_eq!((open.len(), app.rows("/api/discrepancies?state=all").await.len()), (1, told));
+        let forgotten = "UPDATE asks SET discrepancy = NULL";
+        inner(&app).db.orm.execute_unprepared(forgotten).await.expect("the database takes it");
+        assert_eq!(ask(&app).await, Tally { missing: 1, ..Tally::default() });
+        assert_eq!(app.rows("/api/discrepancies?state=all").await.len(), told, "it is the same");
+        let listed = asks::list(&inner(&app).db, true, 10).await.expect("a list");
+        assert_eq!(listed[0].discrepancy.map(|id| id.to_string()).as_deref(), open[0]["id"].as_str());
+
+        say(&said, Some(deposit.announced()));
+        assert_eq!(ask(&app).await, Tally { open: 1, ..Tally::default() });
+        assert_eq!(app.rows("/api/discrepancies").await.len(), 0, "the processor knows it after all");
+    }
+    app.finish().await;
+}
+
 async fn withdrawals_and_exchanges(backend: Backend) {
     let said = Said::default();
     let upstream = answering(&said).await;
@@ -205,7 +233,10 @@ async fn withdrawals_and_exchanges(backend: Backend) {
     app.finish().await;
 }
 
-stories! { in_both_orders, on_its_way, unknown_there, explained_by_a_person, withdrawals_and_exchanges }
+stories! {
+    in_both_orders, on_its_way, unknown_there, explained_by_a_person, missing_again_after_it_was_known,
+    withdrawals_and_exchanges,
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_withdrawal_has_another_asker() {
