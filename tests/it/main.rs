@@ -72,6 +72,7 @@ mod schema;
 mod search;
 mod shapes;
 mod signature;
+mod slow_broker;
 mod smoke;
 mod statements;
 mod stories;

@@ -251,8 +251,9 @@ impl Publisher {
                 self.abdicate();
                 bail!("the publishing lease ran out: the database was too slow to prolong it");
             }
-            reign.sent = event.position;
+            let position = event.position;
             self.link.publish(&mut self.flight, event, now_s)?;
+            reign.sent = position;
         }
         Ok(())
     }
@@ -290,8 +291,7 @@ impl Publisher {
         self.ahead = None;
         self.is_probing = true;
         let Some(failed) = self.flight.drain(DRAIN_TIMEOUT).await else {
-            self.link.give_up();
-            return anyhow!("RabbitMQ confirmed only when it was given up; sending again");
+            return self.late().await;
         };
         if let Some(reign) = &mut self.reign {
             // Nothing that is stored as confirmed can fail: the flight was looked through before it was stored.
@@ -306,6 +306,21 @@ impl Publisher {
         match self.store().await {
             Ok(()) => error,
             Err(other) => other.context(format!("event {position} failed ({error}), and the cursor can't be moved")),
+        }
+    }
+
+    /// Everything under way was confirmed after all, a little too late: so all that was sent is.
+    async fn late(&mut self) -> anyhow::Error {
+        self.link.give_up();
+        if let Some(reign) = &mut self.reign {
+            let count = reign.sent.saturating_sub(reign.confirmed);
+            self.metrics.events_published.add(u64::try_from(count).unwrap_or_default());
+            reign.confirmed = reign.sent;
+        }
+        let error = anyhow!("RabbitMQ confirmed only when it was given up; going on with another connection");
+        match self.store().await {
+            Ok(()) => error,
+            Err(other) => other.context(error.to_string()),
         }
     }
 
