@@ -55,7 +55,7 @@ pub enum Refusal {
     Busy,
     #[error("the database can't be reached")]
     Unavailable,
-    /// Of a dry run: nothing was to be kept anyway.
+    /// Of a dry run, and of what is stored already: it stands as it stood.
     #[error("the database refuses one of these callbacks; decide them one at a time to see which")]
     Refused,
 }
@@ -111,6 +111,9 @@ pub enum Judgement {
     Dismiss,
 }
 
+/// What deciding a stored callback anew came to. Refused, it stands as it stood, whatever became of the others.
+pub type Decided = (CallbackId, Result<Outcome, Refusal>);
+
 enum Request {
     Receive {
         incoming: Box<Incoming>,
@@ -127,7 +130,7 @@ enum Request {
         stored: Vec<(CallbackId, Incoming)>,
         dry_run: bool,
         judgement: Option<Judgement>,
-        answer: oneshot::Sender<Result<Vec<Outcome>, Refusal>>,
+        answer: oneshot::Sender<Result<Vec<Decided>, Refusal>>,
     },
 }
 
@@ -195,7 +198,7 @@ impl Booker {
     }
 
     /// Decides stored callbacks anew: the same code, rolled back when it is a dry run.
-    pub async fn decide(&self, stored: Vec<(CallbackId, Incoming)>, dry_run: bool) -> Result<Vec<Outcome>, Refusal> {
+    pub async fn decide(&self, stored: Vec<(CallbackId, Incoming)>, dry_run: bool) -> Result<Vec<Decided>, Refusal> {
         self.judge(stored, None, dry_run).await
     }
 
@@ -205,7 +208,7 @@ impl Booker {
         stored: Vec<(CallbackId, Incoming)>,
         judgement: Option<Judgement>,
         dry_run: bool,
-    ) -> Result<Vec<Outcome>, Refusal> {
+    ) -> Result<Vec<Decided>, Refusal> {
         let (answer, answered) = oneshot::channel();
         let sent = self.requests.send(Request::Decide { stored, dry_run, judgement, answer }).await;
         sent.map_err(|_closed| Refusal::Unavailable)?;

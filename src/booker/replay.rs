@@ -33,6 +33,8 @@ pub struct Diff {
     pub balances: BTreeMap<Account, Amount>,
     /// Callbacks whose body is pruned: they stand as they stand.
     pub pruned: Vec<CallbackId>,
+    /// Callbacks that could not be decided while others were: they stand as they stood.
+    pub refused: Vec<(CallbackId, Refusal)>,
 }
 
 /// One callback before and after.
@@ -82,9 +84,19 @@ pub async fn judge(
     let pruned = before.iter().map(|summary| summary.id).filter(|id| !stored.iter().any(|(kept, _)| kept == id));
     let pruned = pruned.collect();
     let fallbacks: BTreeMap<CallbackId, String> = stored.iter().filter_map(first_reference).collect();
-    let outcomes = if stored.is_empty() { Vec::new() } else { booker.judge(stored, judgement, is_dry_run).await? };
+    let decided = if stored.is_empty() { Vec::new() } else { booker.judge(stored, judgement, is_dry_run).await? };
+    let (mut outcomes, mut refused) = (Vec::new(), Vec::new());
+    for (id, outcome) in decided {
+        match outcome {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(refusal) => refused.push((id, refusal)),
+        }
+    }
+    if let (true, Some((_, refusal))) = (outcomes.is_empty(), refused.first()) {
+        return Err((*refusal).into());
+    }
     let names = callbacks::customer_names(db, outcomes.iter().filter_map(|outcome| Some(outcome.customer?.0))).await?;
-    let mut diff = Diff { pruned, ..Diff::default() };
+    let mut diff = Diff { pruned, refused, ..Diff::default() };
     for before in before {
         let Some(outcome) = outcomes.iter().find(|outcome| outcome.id == before.id) else { continue };
         // A customer that a dry run would open has no row to be named by.

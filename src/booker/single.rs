@@ -4,7 +4,7 @@ use tracing::error;
 
 use super::desk::{Desk, Lock, receipt};
 use super::plan::{Forced, Member, Outcome};
-use super::{Incoming, Judgement, Receipt, Refusal};
+use super::{Decided, Incoming, Judgement, Receipt, Refusal};
 use crate::domain::ids::CallbackId;
 use crate::store::StoreError;
 use crate::store::booking::{Standing, State};
@@ -81,11 +81,12 @@ impl Desk {
         stored: &[(CallbackId, Incoming)],
         dry_run: bool,
         judgement: Option<Judgement>,
-    ) -> Result<Vec<Outcome>, Refusal> {
+    ) -> Result<Vec<Decided>, Refusal> {
         if dry_run {
-            let outcome = self.rehearse(stored, judgement).await;
+            let outcomes = self.rehearse(stored, judgement).await;
             self.roll_back().await;
-            return outcome.map_err(|error| match error {
+            let decided = outcomes.map(|all| all.into_iter().map(|outcome| (outcome.id, Ok(outcome))).collect());
+            return decided.map_err(|error| match error {
                 StoreError::Refused(_) => Refusal::Refused,
                 StoreError::Unreachable(_) | StoreError::Query(_) | StoreError::Corrupt(_) => {
                     self.give_up(&error);
@@ -93,19 +94,23 @@ impl Desk {
                 }
             });
         }
-        let mut outcomes = Vec::with_capacity(stored.len());
+        let mut decided: Vec<Decided> = Vec::with_capacity(stored.len());
         for (id, incoming) in stored {
-            let standing = match self.standing(*id).await {
-                Ok(standing) => standing,
+            // Without a database nobody else needs to try.
+            if matches!(decided.last(), Some((_, Err(Refusal::Unavailable)))) {
+                decided.push((*id, Err(Refusal::Unavailable)));
+                continue;
+            }
+            let outcome = match self.standing(*id).await {
+                Ok(standing) => self.alone(judged(Member { standing, ..self.member(incoming) }, judgement)).await,
                 Err(error) => {
                     self.give_up(&error);
-                    return Err(Refusal::Unavailable);
+                    Err(Refusal::Unavailable)
                 }
             };
-            let member = judged(Member { standing, ..self.member(incoming) }, judgement);
-            outcomes.push(self.alone(member).await?);
+            decided.push((*id, outcome));
         }
-        Ok(outcomes)
+        Ok(decided)
     }
 
     async fn rehearse(

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::import;
 use super::output::{Listing, Output, Usage, print, printable, say, tell};
 use crate::app::{booker_parts, database, now_us};
-use crate::booker::replay::{Account, Change, Diff, replay};
-use crate::booker::{Booker, booker};
+use crate::booker::replay::{Account, Change, Diff, ReplayError, replay};
+use crate::booker::{Booker, Refusal, booker};
 use crate::config::{Settings, Sources};
 use crate::domain::amount::Amount;
 use crate::domain::ids::CallbackId;
@@ -209,13 +209,14 @@ async fn run_replay(settings: &Settings, db: &Db, batch: Batch, output: Output) 
     // The desk ends with its last handle: when all is decided.
     let (all, ()) = tokio::join!(replay_all(db, booker, &batch), desk);
     let all = all?;
-    let is_missing = all.changes.is_empty() && all.pruned.is_empty() && !batch.ids.is_empty();
+    let is_nothing = all.changes.is_empty() && all.pruned.is_empty() && all.refused.is_empty();
+    let is_missing = is_nothing && !batch.ids.is_empty();
     if is_missing {
         tell("tallyhook: there are no such callbacks");
         return Ok(3);
     }
     show_diff(&all, batch.is_dry_run, output)?;
-    let has_failed = all.changes.iter().any(|change| change.state == State::Failed);
+    let has_failed = !all.refused.is_empty() || all.changes.iter().any(|change| change.state == State::Failed);
     Ok(u8::from(has_failed && !batch.is_dry_run))
 }
 
@@ -234,10 +235,21 @@ async fn replay_all(db: &Db, booker: Booker, batch: &Batch) -> anyhow::Result<Di
         let Some(last) = ids.last() else { break };
         after = *last;
         left = left.saturating_sub(u64::try_from(ids.len())?);
-        let diff = replay(db, &booker, &ids, batch.is_dry_run).await?;
+        let diff = match replay(db, &booker, &ids, batch.is_dry_run).await {
+            // All of this page: what was decided before is told all the same.
+            Err(ReplayError::Refused(refusal)) if !batch.is_dry_run => {
+                Diff { refused: ids.iter().map(|id| (*id, refusal)).collect(), ..Diff::default() }
+            }
+            other => other?,
+        };
+        let is_gone = diff.refused.iter().any(|(_, refusal)| *refusal != Refusal::Refused);
         all.changes.extend(diff.changes);
         all.pruned.extend(diff.pruned);
+        all.refused.extend(diff.refused);
         add(&mut all.balances, diff.balances);
+        if is_gone {
+            break;
+        }
     }
     Ok(all)
 }
@@ -272,6 +284,13 @@ fn show_diff(diff: &Diff, is_dry_run: bool, output: Output) -> anyhow::Result<()
     }
     for id in &diff.pruned {
         tell(&format!("callback {id} can't be decided anew: its body is pruned"));
+    }
+    for (id, refusal) in &diff.refused {
+        let why = match refusal {
+            Refusal::Refused => "the database refuses it".to_owned(),
+            Refusal::Unavailable | Refusal::Busy => refusal.to_string(),
+        };
+        tell(&format!("callback {id} stands as it stood: {why}"));
     }
     let changed = diff.changes.iter().filter(|change| !change.is_unchanged).count();
     let total = diff.changes.len();

@@ -116,7 +116,16 @@ impl Replays {
     /// Decides what waits anew. When the database refuses one of a dry run, each is tried alone, to see which.
     async fn decide(&self, ids: &[CallbackId], is_dry_run: bool, batch: &mut Batch) -> anyhow::Result<()> {
         match replay(&self.db, &self.booker, ids, is_dry_run).await {
-            Ok(diff) => add(batch, diff),
+            Ok(diff) => {
+                for (_, refusal) in &diff.refused {
+                    match refusal {
+                        Refusal::Refused => refused(batch),
+                        // The step is taken again: what is decided by now stays so.
+                        Refusal::Unavailable | Refusal::Busy => return Err((*refusal).into()),
+                    }
+                }
+                add(batch, diff);
+            }
             Err(ReplayError::Refused(Refusal::Refused)) if ids.len() > 1 => {
                 for id in ids {
                     match replay(&self.db, &self.booker, &[*id], is_dry_run).await {

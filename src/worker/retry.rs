@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::{Progress, Worker};
-use crate::booker::Booker;
 use crate::booker::replay::incoming;
+use crate::booker::{Booker, Refusal};
 use crate::metrics::Metrics;
 use crate::store::{Db, callbacks};
 
@@ -31,7 +31,12 @@ impl Worker for Retry {
         let due = callbacks::due_failures(&self.db, (self.clock)(), BATCH).await?;
         let stored: Vec<_> = callbacks::load(&self.db, &due).await?.into_iter().map(incoming).collect();
         if !stored.is_empty() {
-            self.booker.decide(stored, false).await?;
+            for (_, outcome) in self.booker.decide(stored, false).await? {
+                // One that is refused stands as it stood, and the log says so.
+                if let Err(refusal @ (Refusal::Unavailable | Refusal::Busy)) = outcome {
+                    return Err(refusal.into());
+                }
+            }
         }
         let open = callbacks::open_counts(&self.db).await?;
         self.metrics.held_open.set(open.held);

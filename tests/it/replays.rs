@@ -4,18 +4,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use tallyhook::app::booker_parts;
 use tallyhook::booker::booker;
+use tallyhook::cli::serve::Part;
 use tallyhook::metrics::Metrics;
 use tallyhook::store::merchants;
 use tallyhook::worker::replays::Replays;
 use tallyhook::worker::{Progress, Worker};
 
+use crate::resolution::deposit;
+use crate::stories::refusing;
 use crate::support::process::{Deployment, eventually};
-use crate::support::{Backend, OPERATOR, TestApp, VIEWER, settings};
+use crate::support::{Backend, OPERATOR, TestApp, VIEWER, launch_as, settings};
 use crate::wire::{fixture, fixtures};
+
+stories!(one_that_is_refused_stops_none_of_the_others);
 
 const BOTH: [Backend; 2] = [Backend::Sqlite, Backend::Postgres];
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -205,4 +211,50 @@ async fn the_command_line_works_on_a_replay_itself() {
     assert_eq!(one.run(&["replays", "run", "1", "--type", "deposit", "--reason", "x"]).code, Some(2));
     let listed = one.run(&["replays", "list", "--output", "csv"]);
     assert!(listed.stdout.contains("after the upgrade"), "{}", listed.stdout);
+}
+
+/// Of what is decided anew together, what the database refuses stands as it stood, and is named; the others are done.
+async fn one_that_is_refused_stops_none_of_the_others(backend: Backend) {
+    let careful = [("TALLYHOOK_MERCHANTS__MAIN__VERIFY_ABOVE", "BTC=1")];
+    let mut app = TestApp::as_part(backend, &careful, Part::Receive).await;
+    for id in [665, 666, 667] {
+        let body = deposit(id, Some("ada"), "5", &format!("tx-{id}"));
+        assert_eq!(app.receive(&body).await, StatusCode::OK);
+    }
+    let held = app.rows("/api/callbacks?state=held").await;
+    let id = |payment: &str| {
+        let row = held.iter().find(|row| row["payment_id"] == payment).expect("it is held");
+        row["id"].as_str().expect("an id").to_owned()
+    };
+    // Nobody asks for verification any more.
+    let before = app.running.take().expect("it runs");
+    before.app.stop.cancel();
+    assert_eq!(before.until_stopped().await.expect("it stops in order"), 0);
+    let again = launch_as(&app.url, &[], Part::Receive).await;
+    app.admin = format!("http://{}", again.admin);
+    app.public = format!("http://{}", again.public.expect("it takes callbacks"));
+    let (refuse, allow) = refusing(backend);
+    again.app.db.orm.execute_unprepared(refuse).await.expect("a trigger");
+    app.running = Some(again);
+
+    let really = json!({"dry_run": false});
+    let done = app.send_json("/api/callbacks/replay", OPERATOR, &really).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.json);
+    assert_eq!(done.json["refused"], json!([id("666")]), "{}", done.json);
+    assert_eq!(done.json["data"].as_array().map(Vec::len), Some(2), "{}", done.json);
+    assert_eq!(done.json["balances"][0]["change"], "10");
+    assert!(app.ledger().await.contains("available  ada              BTC    10\n"), "{}", app.ledger().await);
+    let alone = app.send_json(&format!("/api/callbacks/{}/replay", id("666")), OPERATOR, &really).await;
+    assert_eq!((alone.status, &alone.json["code"]), (StatusCode::CONFLICT, &json!("database_refuses")));
+    let deployment = Deployment::on(&app.url);
+    let replay = ["callbacks", "replay", &id("665"), &id("666"), "--yes"];
+    let told = deployment.run(&replay);
+    assert_eq!(told.code, Some(1), "{}", told.stderr);
+    assert!(told.stderr.contains(&format!("callback {} stands as it stood", id("666"))), "{}", told.stderr);
+
+    let db = &app.running.as_ref().expect("it runs").app.db;
+    db.orm.execute_unprepared(allow).await.expect("no trigger");
+    assert_eq!(deployment.run(&replay).code, Some(0));
+    assert!(app.ledger().await.contains("available  ada              BTC    15\n"), "{}", app.ledger().await);
+    app.finish().await;
 }

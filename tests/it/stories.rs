@@ -260,11 +260,9 @@ async fn a_withdrawal_of_a_customer_nobody_knows_is_held(backend: Backend) {
     app.finish().await;
 }
 
-/// A trigger that refuses one payment stands for whatever a database may refuse.
-async fn a_callback_that_the_database_refuses_is_kept_and_tried_again(backend: Backend) {
-    let app = TestApp::start(backend).await;
-    let db = &app.running.as_ref().expect("it runs").app.db;
-    let (refuse, allow) = match backend {
+/// A trigger that refuses the payment 666 stands for whatever a database may refuse, and what ends it.
+pub(crate) const fn refusing(backend: Backend) -> (&'static str, &'static str) {
+    match backend {
         Backend::Postgres => (
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
                 IF NEW.ext_id = '666' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;
@@ -276,7 +274,13 @@ async fn a_callback_that_the_database_refuses_is_kept_and_tried_again(backend: B
              BEGIN SELECT RAISE(ABORT, 'not this one'); END",
             "DROP TRIGGER refuse",
         ),
-    };
+    }
+}
+
+async fn a_callback_that_the_database_refuses_is_kept_and_tried_again(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let db = &app.running.as_ref().expect("it runs").app.db;
+    let (refuse, allow) = refusing(backend);
     sea_orm::ConnectionTrait::execute_unprepared(&db.orm, refuse).await.expect("a trigger");
     let bodies: Vec<_> = [665, 666, 667]
         .map(|id| Deposit { id, txid: &id.to_string(), ..Deposit::default() }.told("confirmed"))

@@ -174,6 +174,7 @@ pub fn diff(diff: &Diff, is_dry_run: bool, next: Option<String>) -> Value {
         "data": diff.changes.iter().map(change).collect::<Vec<_>>(),
         "balances": diff.balances.iter().map(|(account, by)| balance_change(account, *by)).collect::<Vec<_>>(),
         "pruned": diff.pruned.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "refused": diff.refused.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>(),
         "next": next,
     })
 }

@@ -56,7 +56,7 @@ pub(super) const SHAPES: &[Line] = &[
          customer:s? deliveries:i received_at:s address:s? txids:[s] last_delivery_at:s body:s? body_encoding:s \
          digest:s signature:s decision:o transfers:a events:[Event] failure:o? discrepancies:a",
     ),
-    ("Diff", "dry_run:b data:[Change] balances:[BalanceChange] pruned:[s] next:s?"),
+    ("Diff", "dry_run:b data:[Change] balances:[BalanceChange] pruned:[s] refused:[s] next:s?"),
     ("Change", "id:s merchant:s type:s? status:s? payment_id:s? before:o after:o changed:b postings:a"),
     ("BalanceChange", "merchant:s kind:s customer:s? currency:s change:s"),
     ("Balance", "merchant:s kind:s customer:s? currency:s balance:s"),
