@@ -98,6 +98,7 @@ async fn while_the_database_is_gone_after_the_call_nobody_is_told_to_come_again(
         let breaking = async {
             eventually("it is sent", Duration::from_secs(20), async || (calls(&processor) == 1).then_some(())).await;
             run("ALTER TABLE withdrawals RENAME TO withdrawals_gone").await;
+            assert_eq!(client.get("/v1/withdrawals/1").await.status, 500, "nothing is found meanwhile");
         };
         let mut body = withdrawal(SLOW, "");
         body.as_object_mut().expect("an object").remove("idempotency_key");
@@ -105,7 +106,7 @@ async fn while_the_database_is_gone_after_the_call_nobody_is_told_to_come_again(
         assert_eq!((made.status, made.header("retry-after")), (200, None), "{}", made.text);
         assert_eq!(
             (&made.json["data"]["status"], &made.json["data"]["amount_decimal"]),
-            (&"unknown".into(), &SLOW.into())
+            (&"pending".into(), &SLOW.into())
         );
         run("ALTER TABLE withdrawals_gone RENAME TO withdrawals").await;
         let path = format!("/v1/withdrawals/{}", made.json["data"]["withdrawal_id"]);
