@@ -181,8 +181,8 @@ impl Decisions {
         let key = payment_key(stored, callback);
         let payment = self.payments.get(&key);
         let pooled = || self.pools.owner(stored, callback, payment);
-        let named = || pooled().unwrap_or_else(|| self.owner_then(stored, callback));
-        let mut owner = its_own.map_or_else(named, Owner::Known);
+        let named = pooled().unwrap_or_else(|| self.owner_then(stored, callback));
+        let mut owner = its_own.map_or(named, Owner::Known);
         match stored.reason {
             // What was unknown then may be known by now.
             Some(Reason::CustomerUnknown | Reason::UnknownCustomer) if its_own.is_none() => {
@@ -201,7 +201,7 @@ impl Decisions {
         // Whether it had to wait is not kept: that it did is.
         let must_verify = stored.reason == Some(Reason::AwaitsVerification);
         let is_retired = self.pools.is_retired(stored, callback);
-        let known = Known { payment, owner, policy, has_twin, own, must_verify, is_retired };
+        let known = Known { payment, owner, named, policy, has_twin, own, must_verify, is_retired };
         (decide(callback, &known), owner)
     }
 

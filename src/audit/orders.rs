@@ -75,6 +75,8 @@ impl Around {
             customer: None,
             currency: String::new(),
             amount: Amount::ZERO,
+            address: String::new(),
+            tag: None,
             is_settled: false,
             is_failed: false,
             payment: None,
@@ -129,10 +131,18 @@ impl Decisions {
         let mut whose = customer;
         match order {
             Order::Withdrawal(terms) => {
-                let (currency, amount) = (terms.currency.clone(), terms.amount);
-                let (is_settled, is_failed, payment) = (false, false, None);
-                let is_ours = true;
-                let own = Own { id: stored.id, is_ours, customer, currency, amount, is_settled, is_failed, payment };
+                let own = Own {
+                    id: stored.id,
+                    is_ours: true,
+                    customer,
+                    currency: terms.currency.clone(),
+                    amount: terms.amount,
+                    address: terms.address.clone(),
+                    tag: terms.tag.clone(),
+                    is_settled: false,
+                    is_failed: false,
+                    payment: None,
+                };
                 self.around.withdrawals.insert((stored.merchant, terms.foreign_id.clone()), own);
                 let amount = terms.amount.to_string();
                 let Withdrawal { foreign_id, currency, address, tag, request_sha256, .. } = terms;

@@ -134,8 +134,18 @@ impl<'a> Plan<'a> {
     fn request(&mut self, incoming: &Incoming, terms: &'a Withdrawal, (id, customer): (i64, Option<CustomerId>)) {
         let (merchant, currency, amount) = (incoming.merchant, terms.currency.clone(), terms.amount);
         let (is_settled, is_failed, payment) = (false, false, None);
-        let own =
-            Own { id, is_ours: true, customer, currency: currency.clone(), amount, is_settled, is_failed, payment };
+        let own = Own {
+            id,
+            is_ours: true,
+            customer,
+            currency: currency.clone(),
+            amount,
+            address: terms.address.clone(),
+            tag: terms.tag.clone(),
+            is_settled,
+            is_failed,
+            payment,
+        };
         self.around.withdrawals.insert((merchant, terms.foreign_id.clone()), own);
         self.writes.new_withdrawals.push(NewWithdrawal {
             id,
@@ -195,6 +205,8 @@ impl<'a> Plan<'a> {
             customer: None,
             currency: currency.clone(),
             amount,
+            address: incoming.callback.head.address.clone().unwrap_or_default(),
+            tag: None,
             is_settled: state == SETTLED,
             is_failed: state == FAILED,
             payment: Some(payment),

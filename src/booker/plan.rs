@@ -158,8 +158,8 @@ impl<'a> Plan<'a> {
         let callback = &incoming.callback;
         let payment = self.payment(incoming).or_else(|| found.payment.clone());
         let own = self.own(incoming).filter(|own| own.is_ours);
-        let owner =
-            own.and_then(|own| own.customer).map_or_else(|| self.owner(incoming, payment.as_ref()), Owner::Known);
+        let named = self.owner(incoming, payment.as_ref());
+        let owner = own.and_then(|own| own.customer).map_or(named, Owner::Known);
         let is_twin_here =
             incoming.key().fingerprint.is_some_and(|print| self.fingerprints.contains(&(incoming.merchant, print)));
         let has_twin = found.has_twin || is_twin_here;
@@ -169,7 +169,7 @@ impl<'a> Plan<'a> {
         let member = &Member { policy: Policy { waived, ..member.policy }, ..*member };
         let Member { policy, must_verify, .. } = *member;
         let is_retired = self.is_retired(incoming);
-        let known = Known { payment: payment.as_ref(), owner, policy, has_twin, own, must_verify, is_retired };
+        let known = Known { payment: payment.as_ref(), owner, named, policy, has_twin, own, must_verify, is_retired };
         let decision = match member.forced {
             Some(Forced::Hold(reason) | Forced::Decline(reason)) => Decision::Hold(reason),
             Some(Forced::Fail) => return self.fail(member),
@@ -208,7 +208,8 @@ impl<'a> Plan<'a> {
         let touches = applied.entry.as_ref().is_some_and(NewEntry::touches_customer);
         let customer = match owner {
             Owner::Known(id) => {
-                if touches {
+                // What is not what was requested may name somebody else: nothing is learnt from it.
+                if touches && !member.policy.lets(Reason::ContradictsRequest) {
                     self.attach(incoming, id);
                 }
                 Some(id)

@@ -101,6 +101,8 @@ pub struct Terms {
     pub minus_fee: Option<Amount>,
     pub parts: Vec<Part>,
     pub fees: Vec<Money>,
+    /// What goes with the address on some networks: a memo, a destination tag.
+    pub tag: Option<String>,
     /// Empty when all is well.
     pub error: String,
     /// The address converts what it receives: the amount of a blockchain part is then not what is credited.

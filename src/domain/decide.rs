@@ -11,7 +11,7 @@ use super::event::EventType;
 use super::journal::Effect;
 use super::obey::Own;
 use super::payment::{Family, Payment, Phase, Status, phase};
-use super::payout::{is_anothers, withdrawal};
+use super::payout::{goes_elsewhere, is_anothers, is_not_requested, withdrawal};
 pub use super::policy::{Credit, Policy, UnknownCustomer, Waived};
 use super::reason::Reason;
 
@@ -20,6 +20,8 @@ use super::reason::Reason;
 pub struct Known<'a> {
     pub payment: Option<&'a Payment>,
     pub owner: Owner,
+    /// Whom the body itself names: of a withdrawal that was requested through us, the owner is the request's customer.
+    pub named: Owner,
     pub policy: Policy,
     /// Another payment with the same txid, address and amount is booked.
     pub has_twin: bool,
@@ -86,8 +88,8 @@ pub fn decide(callback: &Callback, known: &Known<'_>) -> Decision {
     };
     match phase(family, status) {
         Phase::Unknown => Decision::Hold(unknown_status(family)),
-        Phase::InProgress => in_progress(family, status, terms, known),
-        Phase::Closed => closed(family, status, terms, known),
+        Phase::InProgress => in_progress(family, status, (terms, callback), known),
+        Phase::Closed => closed(family, status, (terms, callback), known),
         Phase::Confirmed => confirmed(family, status, terms, callback, known),
     }
 }
@@ -105,20 +107,23 @@ fn is_final(family: Family, status: Status) -> bool {
     phase(family, status) != Phase::InProgress
 }
 
-fn in_progress(family: Family, status: Status, terms: &Terms, known: &Known<'_>) -> Decision {
+fn in_progress(family: Family, status: Status, (terms, callback): (&Terms, &Callback), known: &Known<'_>) -> Decision {
+    // No reference is learnt from a step that moves nothing, so whom it names may be somebody else's later.
+    let is_elsewhere = |own: &Own| known.policy.holds(Reason::ContradictsRequest) && goes_elsewhere(own, callback);
     match known.payment {
         Some(payment) if is_final(family, payment.status) => Decision::Ignore(Reason::Stale),
         Some(payment) if payment.status == status => Decision::Ignore(Reason::Repeat),
         Some(_) => Decision::Apply(Applied { status, facts: None, entry: None }),
         // Its money was given back: someone must look before it goes out after all.
         None if known.own.is_some_and(|own| own.is_failed) => Decision::Hold(Reason::ContradictsFinal),
+        None if known.own.is_some_and(is_elsewhere) => Decision::Hold(Reason::ContradictsRequest),
         // Its end will wait for a person.
         None if is_given_up(family, known) => Decision::Ignore(Reason::AddressRetired),
         None => Decision::Apply(Applied { status, facts: None, entry: told(family, Phase::InProgress, terms) }),
     }
 }
 
-fn closed(family: Family, status: Status, terms: &Terms, known: &Known<'_>) -> Decision {
+fn closed(family: Family, status: Status, (terms, callback): (&Terms, &Callback), known: &Known<'_>) -> Decision {
     match known.payment {
         Some(payment) if payment.status == status => Decision::Ignore(Reason::Repeat),
         Some(payment) if is_final(family, payment.status) => Decision::Hold(Reason::ContradictsFinal),
@@ -127,6 +132,9 @@ fn closed(family: Family, status: Status, terms: &Terms, known: &Known<'_>) -> D
                 Some(own) if is_anothers(own, known) => return Decision::Hold(Reason::PossibleDuplicate),
                 Some(own) if own.is_settled => return Decision::Hold(Reason::ContradictsFinal),
                 Some(own) if own.is_failed => None,
+                Some(own) if is_not_requested(own, callback, known) => {
+                    return Decision::Hold(Reason::ContradictsRequest);
+                }
                 Some(own) => Some(own.given_back(Effect::Closed)),
                 None => told(family, Phase::Closed, terms),
             };
@@ -179,7 +187,7 @@ fn confirmed(family: Family, status: Status, terms: &Terms, callback: &Callback,
     let entry = match family {
         Family::Deposit => deposit(terms, callback, known),
         Family::Invoice => invoice(terms, known),
-        Family::Withdrawal => withdrawal(terms, known),
+        Family::Withdrawal => withdrawal(terms, callback, known),
         Family::Exchange => exchange(terms),
         Family::PaymentRequest | Family::Other => Err(unknown_status(family)),
     };

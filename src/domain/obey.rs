@@ -21,6 +21,9 @@ pub struct Own {
     pub customer: Option<CustomerId>,
     pub currency: String,
     pub amount: Amount,
+    /// Where it goes.
+    pub address: String,
+    pub tag: Option<String>,
     pub is_settled: bool,
     pub is_failed: bool,
     /// The payment whose callbacks spoke of it.

@@ -37,7 +37,12 @@ impl Policy {
     }
 
     pub(super) fn holds(self, reason: Reason) -> bool {
-        self.waived.0 & Waived::of(reason).0 == 0
+        !self.lets(reason)
+    }
+
+    /// Whether an operator let this reason pass.
+    pub const fn lets(self, reason: Reason) -> bool {
+        self.waived.0 & Waived::of(reason).0 != 0
     }
 }
 

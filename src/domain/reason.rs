@@ -67,7 +67,7 @@ reasons! {
     LegacyFutures = 32, "legacy_futures";
     /// A balance would reach 10^20.
     BalanceLimit = 33, "balance_limit";
-    /// A withdrawal of another amount or currency than was requested through us.
+    /// A withdrawal of another amount or currency, to another address or of another customer than was requested through us.
     ContradictsRequest = 34, "contradicts_request";
     /// More than the merchant books on a callback's word: the processor is asked first.
     AwaitsVerification = 36, "awaits_verification";

@@ -9,7 +9,8 @@
 //!
 //! - when not a byte of it has gone out, the first "not found" gives the money back;
 //! - when the processor's stored answer is a certain refusal, the money goes back;
-//! - when the processor knows it, what it says is booked like the callback it stands for;
+//! - when the processor knows it, what it says is booked like the callback it stands for. What goes to another address,
+//!   or names another customer, is held: it is an older withdrawal of the same name, and nothing is known of this one;
 //! - when it was sent and the processor knows nothing of it, the money stays set aside. A request may still be on its
 //!   way, and what "not found" looks like is not documented. After the time of the setting `outbound.missing_s` it is
 //!   missing: people are told ([`super::missing`]), and only they may give the money back
@@ -21,14 +22,14 @@ use tracing::{error, info, warn};
 
 use crate::app::App;
 use crate::booker::{self, OrderError, Refusal};
-use crate::domain::ids::MerchantId;
+use crate::domain::ids::{CallbackId, MerchantId};
 use crate::domain::order::{Order, Withdrawal};
 use crate::domain::payment::Family;
 use crate::domain::reason::Reason;
 use crate::processor::client::{Answer, Exact, Method, Placed, Subject, Trouble};
 use crate::processor::wire;
-use crate::store::StoreError;
 use crate::store::withdrawals::{self, Doubt, Open};
+use crate::store::{StoreError, callbacks};
 
 /// The first questions about an unknown withdrawal are this far apart, the later ones ever further.
 const ASK_MIN_US: i64 = 5_000_000;
@@ -187,7 +188,7 @@ async fn refund(app: &App, merchant: MerchantId, foreign_id: &str, error: &str) 
 pub enum Reading {
     /// It is known now, one way or the other.
     Resolved,
-    /// The processor knows nothing of it; the money stays set aside.
+    /// The processor knows nothing of it, or only another one of its name; the money stays set aside.
     Missing,
     /// The processor could not be asked, or said nothing that ends it.
     Later,
@@ -225,10 +226,26 @@ async fn told(app: &App, open: &Open, body: Vec<u8>, next_us: i64) -> anyhow::Re
         warn!(withdrawal = open.id, "The processor answered about something else than was asked");
         return later(app, open, next_us).await;
     }
-    app.booker.answered(open.merchant, body).await?;
+    let receipt = app.booker.answered(open.merchant, body).await?;
+    if is_anothers(app, receipt.id).await? {
+        if open.sent_us.is_none() {
+            return given_back(app, open, "nothing was sent, and the processor knows another withdrawal by its name")
+                .await;
+        }
+        // The processor knows something of that name, but nothing of this one.
+        withdrawals::missed(&app.db, open.id, (app.clock)(), next_us).await?;
+        return Ok(Reading::Missing);
+    }
     // An answer that is held, or that the ledger had already, may leave it open.
     withdrawals::found(&app.db, open.id, next_us).await?;
     Ok(Reading::Resolved)
+}
+
+/// Whether the answer tells of another withdrawal of the same name: the booker holds it for that, or people ended it.
+async fn is_anothers(app: &App, answer: CallbackId) -> Result<bool, StoreError> {
+    let stored = callbacks::of_ids(&app.db, &[answer]).await?;
+    let reason = stored.first().and_then(|stored| stored.reason);
+    Ok(reason.is_some_and(|reason| reason == Reason::ContradictsRequest || reason.is_by_hand()))
 }
 
 async fn given_back(app: &App, open: &Open, error: &str) -> anyhow::Result<Reading> {

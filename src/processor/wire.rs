@@ -132,6 +132,8 @@ fn terms(root: Object<'_>, kind: Option<&str>) -> Read<Terms> {
         received: received.money()?,
         minus_fee,
         parts: root.entries("transactions")?.map(|entry| part(entry?)).collect::<Read<_>>()?,
+        // One that can't be kept tells nothing.
+        tag: about.token("tag", HASH_MAX).ok().flatten().filter(|tag| !tag.is_empty()).map(str::to_owned),
         fees: root.entries("fees")?.map(|entry| fee(entry?)).collect::<Read<_>>()?,
         error: root.text("error", usize::MAX)?.unwrap_or_default().to_owned(),
         converts: target.is_some_and(|target| own != Some(target))

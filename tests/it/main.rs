@@ -81,4 +81,5 @@ mod tidy;
 mod verify;
 mod wire;
 mod withdrawal_ends;
+mod withdrawal_names;
 mod withdrawals;

@@ -90,6 +90,7 @@ impl Ledger {
         let known = Known {
             payment: self.payments.get(&id),
             owner,
+            named: owner,
             policy,
             has_twin: false,
             own: None,
@@ -333,7 +334,7 @@ proptest! {
         let credit = if is_net { Credit::Net } else { Credit::Gross };
         let owner = if is_known { Owner::Known(CustomerId(1)) } else { Owner::Missing };
         let policy = policy(credit, UnknownCustomer::Open);
-        let known = Known { payment: None, owner, policy, has_twin: false, own: None, must_verify: false, is_retired: false };
+        let known = Known { payment: None, owner, named: owner, policy, has_twin: false, own: None, must_verify: false, is_retired: false };
         let Decision::Apply(Applied { entry: Some(entry), .. }) = decide(&callback, &known) else { return Ok(()) };
         let mut to_owner = Some(Amount::ZERO);
         for posting in &entry.postings {

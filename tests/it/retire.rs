@@ -188,7 +188,7 @@ proptest! {
         let payment = Payment { id: PaymentId(1), status: Status::ALL[before], facts: facts.then_some(1), customer: None };
         let decided = |payment: Option<&Payment>, is_retired: bool| {
             let owner = Owner::Known(CustomerId(1));
-            decide(&callback, &Known { payment, owner, policy, has_twin: false, own: None, must_verify: false, is_retired })
+            decide(&callback, &Known { payment, owner, named: owner, policy, has_twin: false, own: None, must_verify: false, is_retired })
         };
         prop_assert_eq!(decided(Some(&payment), true), decided(Some(&payment), false));
         let first = decided(None, true);

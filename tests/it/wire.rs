@@ -46,7 +46,16 @@ fn decided(callback: &Callback) -> Decision {
     };
     decide(
         callback,
-        &Known { payment: None, owner, policy, has_twin: false, own: None, must_verify: false, is_retired: false },
+        &Known {
+            payment: None,
+            owner,
+            named: owner,
+            policy,
+            has_twin: false,
+            own: None,
+            must_verify: false,
+            is_retired: false,
+        },
     )
 }
 

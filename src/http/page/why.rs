@@ -2,7 +2,11 @@
 
 use crate::domain::reason::Reason;
 
-/// One or two sentences.
+const NOT_REQUESTED: &str = "Not the amount, the currency, the address or the customer that was requested through \
+    Tallyhook. It may be an older withdrawal of the same name: then dismiss it, and the request can be given back once it \
+    is missing. Booked anyway, it is what became of the request.";
+
+/// One or two sentences, or what to do in one more.
 pub(super) const fn sentence(reason: Reason) -> &'static str {
     match reason {
         Reason::Repeat => "It says what an earlier callback said, with the same money.",
@@ -29,7 +33,7 @@ pub(super) const fn sentence(reason: Reason) -> &'static str {
         }
         Reason::LegacyFutures => "A deposit of a product that AlphaPo has discontinued.",
         Reason::BalanceLimit => "A balance would become too large to be kept exactly.",
-        Reason::ContradictsRequest => "Not the amount or the currency that was requested through Tallyhook.",
+        Reason::ContradictsRequest => NOT_REQUESTED,
         Reason::AwaitsVerification => {
             "More than is booked on a callback's word: AlphaPo is asked, and it is booked once the answer says the same."
         }

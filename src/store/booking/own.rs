@@ -72,14 +72,14 @@ pub struct Owned {
     pub customer: CustomerId,
 }
 
-type OwnRow = (i16, String, i64, Option<i64>, Option<i64>, i16, i16, String, String);
+type OwnRow = (i16, String, i64, Option<i64>, Option<i64>, i16, i16, String, String, String, Option<String>);
 type SuspendedRow = (bool, i16, Option<i64>, Option<String>, Option<String>, Option<String>);
 
 macro_rules! own_columns {
     ($rest:literal) => {
         concat!(
             "SELECT w.merchant_id, w.foreign_id, w.id, w.customer_id, w.payment_id, w.state, w.api, w.currency,
-                CAST(w.amount AS text) FROM withdrawals w ",
+                CAST(w.amount AS text), w.address, w.tag FROM withdrawals w ",
             $rest
         )
     };
@@ -174,13 +174,15 @@ impl Connection {
 }
 
 fn own(row: OwnRow) -> Result<((MerchantId, String), Own), StoreError> {
-    let (merchant, foreign_id, id, customer, payment, state, api, currency, amount) = row;
+    let (merchant, foreign_id, id, customer, payment, state, api, currency, amount, address, tag) = row;
     let own = Own {
         id,
         is_ours: api != ELSEWHERE,
         customer: customer.map(CustomerId),
         currency,
         amount: parse_amount(&amount)?,
+        address,
+        tag,
         is_settled: state == SETTLED,
         is_failed: state == FAILED,
         payment: payment.map(PaymentId),
