@@ -260,7 +260,7 @@ pub async fn take(db: &Db, due: Due, now_us: i64, until_us: i64) -> Result<Optio
                 WHERE {is_due} ORDER BY CASE kind WHEN 5 THEN 0 ELSE 1 END, next_us LIMIT 1) RETURNING {COLUMNS}"
     );
     let values = [now_us.into(), due.asked_before_us().into(), until_us.into()];
-    one(db, &sql, values).await?.as_ref().map(ask).transpose()
+    db.written(statement(db, &sql, values)).await?.as_ref().map(ask).transpose()
 }
 
 /// What came of a question that is asked again.

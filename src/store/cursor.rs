@@ -27,7 +27,7 @@ pub async fn take_lease(db: &Db, name: &str, owner: &str, ttl_us: i64) -> Result
     let sql = "UPDATE cursors SET owner = $2, until_us = {now} + $3
         WHERE name = $1 AND (owner = $2 OR until_us < {now}) RETURNING position";
     let values = [name.into(), owner.into(), ttl_us.into()];
-    let row = db.orm.query_one_raw(statement(db, sql, values)).await?;
+    let row = db.written(statement(db, sql, values)).await?;
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
 }
 

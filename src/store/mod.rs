@@ -46,8 +46,8 @@ pub mod withdrawals;
 use std::time::Duration;
 
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait as _,
+    ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DatabaseTransaction, DbErr, QueryResult,
+    RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
 };
 use sqlx::sqlite::SqliteSynchronous;
 
@@ -182,6 +182,12 @@ impl Db {
         self.orm
             .begin_with_options(TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() })
             .await
+    }
+
+    /// The row that a statement wrote outside of a transaction, once it is committed. A row comes before its commit, which
+    /// may still fail: who takes the first row alone learns nothing of that, and acts on what never happened.
+    async fn written(&self, statement: Statement) -> Result<Option<QueryResult>, StoreError> {
+        Ok(self.orm.query_all_raw(statement).await?.into_iter().next())
     }
 
     /// Answers when the database does.

@@ -68,7 +68,7 @@ pub async fn add(db: &Db, new: &New<'_>) -> Result<i64, StoreError> {
         new.request.to_vec().into(),
     ];
     let statement = Statement::from_sql_and_values(db.orm.get_database_backend(), sql, values);
-    let row = db.orm.query_one_raw(statement).await?;
+    let row = db.written(statement).await?;
     let row = row.ok_or_else(|| StoreError::Corrupt("a request was not written".into()))?;
     Ok(row.try_get_by_index(0)?)
 }

@@ -91,10 +91,14 @@ impl Open {
 /// Takes a requested withdrawal in order to send it, once and for all: the bytes to be sent. `None`: it is not
 /// requested any more, or the switch is off.
 pub async fn take(db: &Db, id: i64, now_us: i64) -> Result<Option<Vec<u8>>, StoreError> {
+    let sql = "SELECT request FROM withdrawals WHERE id = $1 AND state = 1";
+    let Some(row) = db.orm.query_one_raw(statement(db, sql, [id.into()])).await? else { return Ok(None) };
+    let request = row.try_get_by_index(0)?;
+    // Only a count comes after the commit: a row that is returned comes before it.
     let sql = "UPDATE withdrawals SET state = 2, sent_us = $2 WHERE id = $1 AND state = 1
-        AND NOT EXISTS (SELECT 1 FROM outbound WHERE is_stopped) RETURNING request";
-    let row = db.orm.query_one_raw(statement(db, sql, [id.into(), now_us.into()])).await?;
-    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
+        AND NOT EXISTS (SELECT 1 FROM outbound WHERE is_stopped)";
+    let taken = db.orm.execute_raw(statement(db, sql, [id.into(), now_us.into()])).await?;
+    Ok(Some(request).filter(|_| taken.rows_affected() == 1))
 }
 
 /// The processor took it. Its callbacks may have been faster: what they did stays.

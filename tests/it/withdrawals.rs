@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tallyhook::app::App;
@@ -147,6 +148,31 @@ async fn sent_by_hand_and_by_itself_it_goes_out_once() {
     let taken = fates.iter().filter(|fate| matches!(fate, Ok(Fate::Taken { .. }))).count();
     let elsewhere = fates.iter().filter(|fate| matches!(fate, Ok(Fate::Elsewhere))).count();
     assert_eq!((taken, elsewhere, sent(&upstream)), (1, 19, 1));
+    drop(shared);
+    app.finish().await;
+}
+
+/// The database tells what it changed, and then can't commit it. On SQLite that takes a disk that fails at that moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_committed_as_taken_is_not_sent() {
+    let upstream = Upstream::always(Reply::Json(201, accepted(7, "w-1"))).await;
+    let app = beside(Backend::Postgres, &upstream, &[]).await;
+    fund(&app, "1").await;
+    let outgoing = request(&app, "w-1", "1").await;
+    let (id, foreign_id, path) = (outgoing.id, outgoing.foreign_id.clone(), outgoing.path.clone());
+    let shared = app_of(&app);
+    let broken =
+        "CREATE FUNCTION no_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;
+        CREATE CONSTRAINT TRIGGER no_commit AFTER UPDATE ON withdrawals DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW WHEN (NEW.state = 2) EXECUTE FUNCTION no_commit()";
+    shared.db.orm.execute_unprepared(broken).await.expect("it can be broken");
+    let fate = send(&shared, outgoing).await;
+    assert!(fate.is_err(), "{fate:?}");
+    assert_eq!((state(&app, "w-1").await, sent(&upstream)), ("requested", 0));
+    shared.db.orm.execute_unprepared("DROP TRIGGER no_commit ON withdrawals").await.expect("it can be mended");
+    let fate = send(&shared, Outgoing { id, merchant: MAIN, foreign_id, path, headers: None }).await;
+    assert!(matches!(fate, Ok(Fate::Taken { .. })), "{fate:?}");
+    assert_eq!((state(&app, "w-1").await, sent(&upstream)), ("pending", 1));
     drop(shared);
     app.finish().await;
 }

@@ -155,7 +155,7 @@ pub async fn take(db: &Db, owner: &str, ttl_us: i64) -> Result<Option<Job>, Stor
     let sql = "UPDATE replay_jobs SET owner = $1, until_us = {now} + $2
         WHERE id = (SELECT min(id) FROM replay_jobs WHERE state = 1) AND state = 1 AND (owner = $1 OR until_us < {now})
         RETURNING id";
-    let row = db.orm.query_one_raw(statement(db, sql, [owner.into(), ttl_us.into()])).await?;
+    let row = db.written(statement(db, sql, [owner.into(), ttl_us.into()])).await?;
     match row {
         Some(row) => get(db, row.try_get_by_index(0)?).await,
         None => Ok(None),
