@@ -280,6 +280,9 @@ async fn a_transaction_that_nobody_knows_is_told_from_a_processor_in_trouble() {
     let absent = [
         Reply::Json(404, r#"{"error":"Not found","code":"not_found"}"#.into()),
         Reply::Json(400, r#"{"errors":{"foreign_id":"The selected foreign id is invalid."}}"#.into()),
+        Reply::Json(400, r#"{"error":"Transaction not found","code":"transaction_not_found"}"#.into()),
+        Reply::Json(422, r#"{"errors":{"error":"There is no such transaction.","code":"no_transaction"}}"#.into()),
+        Reply::Json(400, r#"{"errors":{"transaction":"Not found."}}"#.into()),
         Reply::Json(200, "[]".into()),
         Reply::Json(200, r#"{"data":null}"#.into()),
     ];
@@ -289,6 +292,12 @@ async fn a_transaction_that_nobody_knows_is_told_from_a_processor_in_trouble() {
     let unsure = [
         Reply::Other(404, "text/html", "<html>no such page</html>".into()),
         Reply::Json(403, r#"{"error":"No key header","code":"required_header_key"}"#.into()),
+        Reply::Json(401, r#"{"error":"Not found","code":"not_found"}"#.into()),
+        Reply::Json(400, r#"{"error":"Bad signature header","code":"bad_header_signature"}"#.into()),
+        Reply::Json(400, r#"{"error":"Bad content format","code":"bad_content_format"}"#.into()),
+        Reply::Json(404, r#"{"message":"Not found"}"#.into()),
+        Reply::Other(422, "text/html", "<html>not found</html>".into()),
+        Reply::Json(429, r#"{"error":"Not found","code":"not_found"}"#.into()),
         Reply::Json(200, r#"{"data":{"id":1}}"#.into()),
         Reply::Other(500, "text/plain", "Internal server error".into()),
     ];

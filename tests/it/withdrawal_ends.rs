@@ -16,6 +16,7 @@ stories!(
     what_is_small_enough_is_concluded_by_one_person,
     what_the_processor_may_still_do_is_not_ended,
     an_ending_that_was_interrupted_is_carried_out_once,
+    a_refusal_of_any_form_makes_it_missing_and_one_of_the_call_does_not,
 );
 
 const CHIEF: &str = "second-approver-of-tests";
@@ -209,3 +210,41 @@ async fn an_ending_that_was_interrupted_is_carried_out_once(backend: Backend) {
     assert_eq!((app.ledger().await, state(&app, "w-1").await), (after, "failed"));
     app.finish().await;
 }
+
+/// How often the processor said that it knows nothing of it.
+async fn misses(app: &TestApp) -> i32 {
+    let db = &app.running.as_ref().expect("it runs").app.db.orm;
+    let statement = sea_orm::Statement::from_string(db.get_database_backend(), "SELECT missing FROM withdrawals");
+    let row = db.query_one_raw(statement).await.expect("a query").expect("a row");
+    row.try_get_by_index(0).expect("a number")
+}
+
+async fn a_refusal_of_any_form_makes_it_missing_and_one_of_the_call_does_not(backend: Backend) {
+    let unheard = r#"{"error":"Transaction not found","code":"transaction_not_found"}"#;
+    let wrong_key = r#"{"error":"Bad key header","code":"bad_header_key"}"#;
+    for (status, body, is_miss) in [(400, unheard, true), (403, wrong_key, false)] {
+        let upstream = Upstream::start(move |seen| match seen.path.as_str() {
+            "/api/v2/withdrawal/crypto" => Reply::Hang,
+            _ => Reply::Json(status, body.to_owned()),
+        })
+        .await;
+        let app = beside(backend, &upstream, &WITH_CHIEF).await;
+        fund(&app, "1").await;
+        post(&app, "/withdrawal/crypto", &withdrawal("w-1", "user-1", "1")).await;
+        let asked = async || (!upstream.seen_at("/transactions/info").is_empty()).then_some(());
+        eventually("it is asked about", PATIENCE, asked).await;
+        let again = "UPDATE withdrawals SET next_us = 0 WHERE next_us < 9000000000000000";
+        for times in 2..4 {
+            say(&app, again).await;
+            let asked = async || (upstream.seen_at("/transactions/info").len() >= times).then_some(());
+            eventually("it is asked about again", PATIENCE, asked).await;
+        }
+        let counted = async || (!is_miss || misses(&app).await >= 1).then_some(());
+        eventually("the misses are counted", PATIENCE, counted).await;
+        assert_eq!(misses(&app).await > 0, is_miss, "{body}");
+        assert_eq!(state(&app, "w-1").await, "unknown");
+        assert!(app.ledger().await.contains("held"), "what was sent stays set aside");
+        app.finish().await;
+    }
+}
+

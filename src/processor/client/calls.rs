@@ -1,6 +1,8 @@
 //! A method for each endpoint that the processor documents. Each signs, sends once and reads the answer; what an error
 //! means for the money is the caller's to decide.
 
+use tracing::debug;
+
 use super::answer::{self, Root};
 use super::{
     Account, Address, Answer, Client, Credentials, Currency, Exact, Exchanged, Instant, Invoice, Method, NewAddress,
@@ -69,15 +71,19 @@ impl Client {
         answer::body(&self.post(by, &path, b"{}".to_vec()).await?).map(drop)
     }
 
-    /// The last callback's body, exactly as it came; `None` when the processor knows of no such transaction. It says
-    /// so in no documented way: 404 in JSON, a validation error of the field that was asked about, or nothing at all.
+    /// The last callback's body, exactly as it came; `None` when the processor tells of no such transaction. How it says
+    /// so is not documented: any refusal in its own envelope counts that is not about the call itself, and so does
+    /// nothing at all. It is therefore no proof: whoever sent something must take it for "not known yet".
     pub async fn transaction(&self, by: &Credentials, about: &Subject) -> Result<Option<Vec<u8>>, Trouble> {
         let answer = self.call(by, Method::GET, "/transactions/info", about.body()).await?;
         match answer::body(&answer) {
             Ok(body) if body.is_empty() || is_empty_data(&body) => Ok(None),
             Ok(body) if body.object().is_some_and(|body| body.get("type").is_some()) => Ok(Some(answer.body)),
             Ok(_) => Err(Trouble::unknown("it answered success with a body that is no transaction")),
-            Err(Trouble::Refused(refused)) if is_absence(&refused) => Ok(None),
+            Err(Trouble::Refused(refused)) if is_absence(&refused) => {
+                debug!(answer = %refused, "The processor tells of no such transaction");
+                Ok(None)
+            }
             Err(trouble) => Err(trouble),
         }
     }
@@ -107,11 +113,7 @@ fn is_empty_data(body: &Root<'_>) -> bool {
 }
 
 fn is_absence(refused: &Refused) -> bool {
-    let is_ours = |field: &str| matches!(field, "id" | "foreign_id" | "txid");
-    refused.status == 404
-        || (matches!(refused.status, 400 | 422)
-            && !refused.fields.is_empty()
-            && refused.fields.iter().all(|(field, _)| is_ours(field)))
+    matches!(refused.status, 400 | 404 | 422) && !refused.is_about_the_call()
 }
 
 fn pair_body(from: Option<&str>, to: Option<&str>) -> Vec<u8> {

@@ -65,6 +65,12 @@ impl Refused {
     pub fn is_about_the_foreign_id(&self) -> bool {
         self.fields.iter().any(|(field, _)| field == "foreign_id")
     }
+
+    /// The key, the signature or the form of the call is refused: nothing is said about what was asked.
+    pub fn is_about_the_call(&self) -> bool {
+        let code = self.code.as_deref().unwrap_or_default();
+        matches!(self.status, 401 | 403) || code == "bad_content_format" || code.contains("_header_")
+    }
 }
 
 impl Trouble {
