@@ -198,11 +198,13 @@ async fn what_comes_of_a_withdrawal_is_told_untouched_and_kept() {
     let unknown = envelope("processor_no_answer", "The processor gave no answer: the outcome is unknown");
     let below = r#"{"errors":{"amount":"The amount must be at least 0.001."}}"#;
     let plain = "Internal server error";
+    let single = envelope("foreign_id_taken", "It has already been taken.");
     let rows = [
         (Reply::Json(400, below.into()), 400, below, "failed"),
         (Reply::Json(400, FOREIGN_ID_TAKEN.into()), 400, FOREIGN_ID_TAKEN, "unknown"),
         (Reply::Other(500, "text/plain", plain.into()), 500, plain, "unknown"),
         (Reply::Other(429, "text/html", "error code: 1015".into()), 429, "error code: 1015", "unknown"),
+        (Reply::Json(400, single.clone()), 400, single.as_str(), "unknown"),
         (Reply::Json(201, "{}".into()), 201, "{}", "unknown"),
         (Reply::Hang, 504, unknown.as_str(), "unknown"),
         (Reply::Break, 502, unknown.as_str(), "unknown"),
@@ -266,5 +268,27 @@ async fn the_switch_stops_money_at_once_and_says_so() {
     let started = app.send_json("/api/outbound/start", OPERATOR, &json!({})).await;
     assert_eq!(started.json["state"], "running");
     assert_eq!(post(&app, "/withdrawal/crypto", &body).await.status, 201);
+    app.finish().await;
+}
+
+/// What was turned away may have been read all the same, and its name is taken: a client that waits and sends it again
+/// would be told so. Other requests may come again.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_asked_to_send_a_withdrawal_again() {
+    let limited = Reply::Other(429, "text/html\r\nRetry-After: 60", "error code: 1015".into());
+    let upstream = Upstream::always(limited).await;
+    let app = beside(Backend::Sqlite, &upstream, &[]).await;
+    fund(&app, "1").await;
+    let withdrawal = withdrawal("w-1", "user-1", "1");
+    for (path, body, later) in
+        [("/withdrawal/crypto", withdrawal.as_str(), None), ("/currencies/list", "{}", Some("60"))]
+    {
+        let signature = tallyhook::processor::signature::sign(&crate::support::SECRET.into(), body.as_bytes());
+        let request = app.client.post(format!("{}/api/v2{path}", app.public)).body(body.to_owned());
+        let request = request.header("X-Processing-Key", "key-main").header("X-Processing-Signature", signature);
+        let answer = request.header("Content-Type", "application/json").send().await.expect("an answer");
+        let told = answer.headers().get("retry-after").map(|value| value.to_str().expect("text"));
+        assert_eq!((answer.status().as_u16(), told), (429, later), "{path}");
+    }
     app.finish().await;
 }

@@ -34,7 +34,9 @@ pub(super) async fn serve(app: &Arc<App>, ask: Ask, fields: Fields) -> Result<An
     let outgoing =
         Outgoing { id: placed.id, merchant: ask.merchant, foreign_id, path: ask.path, headers: Some(ask.headers) };
     match withdrawals::send(app, outgoing).await? {
-        Fate::Taken { answer, .. } | Fate::Refused(answer) | Fate::Unknown { answer: Some(answer), .. } => Ok(answer),
+        Fate::Taken { answer, .. } | Fate::Refused(answer) => Ok(answer),
+        // A 429, say: its name is taken now, and nobody is asked to send it again.
+        Fate::Unknown { answer: Some(answer), .. } => Ok(Answer { retry_after: None, ..answer }),
         Fate::Unknown { trouble, answer: None } => Err(trouble.into()),
         Fate::Stopped => Err(Said::Stopped),
         Fate::Elsewhere => Err(taken().into()),

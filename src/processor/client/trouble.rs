@@ -61,9 +61,13 @@ impl std::fmt::Display for Refused {
 }
 
 impl Refused {
-    /// The foreign id is in use. That may be by this very request, if something in between repeated it.
+    /// The foreign id is in use. That may be by this very request, if something in between repeated it. Which envelope
+    /// says so is documented for other endpoints only, so any word of it counts.
     pub fn is_about_the_foreign_id(&self) -> bool {
-        self.fields.iter().any(|(field, _)| field == "foreign_id")
+        let speaks = |text: &str| text.to_ascii_lowercase().replace(['_', '-'], " ").contains("foreign id");
+        self.code.as_deref().is_some_and(speaks)
+            || self.text.as_deref().is_some_and(speaks)
+            || self.fields.iter().any(|(field, message)| speaks(field) || speaks(message))
     }
 
     /// The key, the signature or the form of the call is refused: nothing is said about what was asked.
