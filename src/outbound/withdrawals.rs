@@ -196,12 +196,13 @@ pub enum Reading {
 
 /// Reads about one unknown withdrawal.
 pub async fn resolve(app: &App, open: &Open) -> anyhow::Result<Reading> {
+    let now_us = (app.clock)();
+    let next_us = now_us.saturating_add(wait_us(open.attempts));
+    // One whose merchant is not configured here is another replica's.
+    let Some(by) = app.credentials(open.merchant) else { return later(app, open, next_us).await };
     if is_refused(open) {
         return given_back(app, open, "the processor refused it").await;
     }
-    let now_us = (app.clock)();
-    let next_us = now_us.saturating_add(wait_us(open.attempts));
-    let Some(by) = app.credentials(open.merchant) else { return later(app, open, next_us).await };
     match app.client.transaction(by, &Subject::ForeignId(open.foreign_id.clone())).await {
         Ok(Some(body)) => told(app, open, body, next_us).await,
         Ok(None) if open.sent_us.is_none() => {

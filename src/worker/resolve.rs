@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{Progress, Worker};
 use crate::app::App;
@@ -41,7 +41,14 @@ impl Worker for Resolver {
         withdrawals::give_up_stuck(&app.db, now_us.saturating_sub(stuck_us), now_us).await?;
         let due = withdrawals::due(&app.db, now_us, now_us.saturating_add(LEASE_US), BATCH).await?;
         for open in &due {
-            resolve(app, open).await?;
+            // One that can't be ended now comes again with its next turn, and holds up no other.
+            if let Err(failure) = resolve(app, open).await {
+                warn!(
+                    withdrawal = open.id,
+                    error = format!("{failure:#}"),
+                    "An unknown withdrawal could not be resolved"
+                );
+            }
         }
         missing::tell(app).await?;
         missing::settle(app).await?;

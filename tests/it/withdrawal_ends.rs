@@ -17,6 +17,7 @@ stories!(
     what_the_processor_may_still_do_is_not_ended,
     an_ending_that_was_interrupted_is_carried_out_once,
     a_refusal_of_any_form_makes_it_missing_and_one_of_the_call_does_not,
+    one_of_a_merchant_that_is_not_configured_holds_up_no_other,
 );
 
 const CHIEF: &str = "second-approver-of-tests";
@@ -248,3 +249,27 @@ async fn a_refusal_of_any_form_makes_it_missing_and_one_of_the_call_does_not(bac
     }
 }
 
+async fn one_of_a_merchant_that_is_not_configured_holds_up_no_other(backend: Backend) {
+    let (app, _upstream, _) = asked(backend, Reply::Hang, &[]).await;
+    post(&app, "/withdrawal/crypto", &withdrawal("w-2", "user-1", "1")).await;
+    // The first became due first, was refused for certain, and belongs to nobody who is known here.
+    let refusal = const_hex::encode(r#"{"errors":{"amount":"too small"}}"#);
+    let answer = match backend {
+        Backend::Postgres => format!("decode('{refusal}', 'hex')"),
+        Backend::Sqlite => format!("X'{refusal}'"),
+    };
+    let nobodys = "merchant_id = 77, next_us = 0, answer_status = 400";
+    say(&app, &format!("UPDATE withdrawals SET {nobodys}, answer = {answer} WHERE foreign_id = 'w-1'")).await;
+    say(&app, "UPDATE withdrawals SET next_us = 1 WHERE foreign_id = 'w-2'").await;
+    let known = async || {
+        let db = &app.running.as_ref().expect("it runs").app.db.orm;
+        let sql = "SELECT missing FROM withdrawals WHERE foreign_id = 'w-2'";
+        let statement = sea_orm::Statement::from_string(db.get_database_backend(), sql);
+        let row = db.query_one_raw(statement).await.expect("a query").expect("a row");
+        (row.try_get_by_index::<i32>(0).expect("a number") > 0).then_some(())
+    };
+    eventually("the other is asked about", PATIENCE, known).await;
+    assert_eq!(state(&app, "w-1").await, "unknown");
+    say(&app, "UPDATE withdrawals SET merchant_id = 1, answer_status = NULL, answer = NULL").await;
+    app.finish().await;
+}
