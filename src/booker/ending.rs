@@ -78,6 +78,10 @@ impl Resolver<'_> {
             (Ending::Refunded, _) => {
                 Err("it is not missing: the processor must have known nothing of it for the time that the setting says")
             }
+            (Ending::Settled, State::Unknown | State::Pending) if !open.has_hold => Err(
+                "nothing was set aside for it, so this would move nothing: have the processor repeat its callback, or \
+                 correct the difference of the balances that it leaves, from available of whom it was sent for",
+            ),
             (Ending::Settled, State::Unknown | State::Pending) | (Ending::Failed, State::Pending) => Ok(()),
             (Ending::Failed, State::Unknown) => {
                 Err("the processor has not said that it knows it: once it is missing, refund it")

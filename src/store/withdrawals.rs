@@ -64,6 +64,8 @@ pub struct Open {
     pub foreign_id: String,
     pub currency: String,
     pub amount: Amount,
+    /// A customer's money is set aside for it: the treasury's is not.
+    pub has_hold: bool,
     pub state: State,
     /// `None`: not a byte of it has gone out, and none will.
     pub sent_us: Option<i64>,
@@ -77,7 +79,8 @@ pub struct Open {
     pub answer: Option<(u16, Vec<u8>)>,
 }
 
-const OPEN: &str = "id, merchant_id, foreign_id, currency, CAST(amount AS text) AS amount, state, sent_us, next_us,
+const OPEN: &str =
+    "id, merchant_id, foreign_id, currency, CAST(amount AS text) AS amount, customer_id, state, sent_us, next_us,
     attempts, missing, missing_since_us, answer_status, answer";
 
 impl Open {
@@ -256,6 +259,7 @@ fn open(row: &QueryResult) -> Result<Open, StoreError> {
         foreign_id: row.try_get("", "foreign_id")?,
         currency: row.try_get("", "currency")?,
         amount,
+        has_hold: row.try_get::<Option<i64>>("", "customer_id")?.is_some(),
         state: state_of(row)?,
         sent_us: row.try_get("", "sent_us")?,
         next_us: row.try_get("", "next_us")?,

@@ -16,6 +16,7 @@ stories!(
     what_is_small_enough_is_concluded_by_one_person,
     what_the_processor_may_still_do_is_not_ended,
     an_ending_that_was_interrupted_is_carried_out_once,
+    what_had_nothing_set_aside_is_not_concluded_as_settled,
     a_refusal_of_any_form_makes_it_missing_and_one_of_the_call_does_not,
     one_of_a_merchant_that_is_not_configured_holds_up_no_other,
 );
@@ -209,6 +210,24 @@ async fn an_ending_that_was_interrupted_is_carried_out_once(backend: Backend) {
     let (status, done) = approve(&app, &proposal, CHIEF).await;
     assert_eq!((status, &done["state"]), (200, &json!("done")), "{done}");
     assert_eq!((app.ledger().await, state(&app, "w-1").await), (after, "failed"));
+    app.finish().await;
+}
+
+/// The treasury's withdrawal sets nothing aside: its callback alone says whose balance pays, and what.
+async fn what_had_nothing_set_aside_is_not_concluded_as_settled(backend: Backend) {
+    let upstream = Upstream::always(taken()).await;
+    let treasury = ("TALLYHOOK_MERCHANTS__MAIN__TREASURY", "user-1");
+    let app =
+        beside(backend, &upstream, &[&WITH_CHIEF[..], &[treasury, ("TALLYHOOK_ADMIN__ALONE", "BTC=9")]].concat()).await;
+    assert_eq!(post(&app, "/withdrawal/crypto", &withdrawal("w-1", "user-1", "1")).await.status, 201);
+    let row = &app.rows("/api/withdrawals?q=w-1").await[0];
+    let id = row["id"].as_str().and_then(|id| id.parse().ok()).expect("a number");
+    let (status, refused) = end(&app, id, "conclude", APPROVER, Some("settled")).await;
+    assert_eq!((status, &refused["code"]), (422, &json!("unfit")), "{refused}");
+    assert!(refused.to_string().contains("have the processor repeat its callback"), "{refused}");
+    assert_eq!((state(&app, "w-1").await, app.ledger().await.as_str()), ("pending", ""));
+    assert_eq!(app.receive(&spoken(7, "w-1", "1", "confirmed")).await, 200);
+    assert_eq!(app.ledger().await, "available  user-1           BTC    -1\nprocessor  -                BTC    -1");
     app.finish().await;
 }
 
