@@ -7,17 +7,16 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::books::show;
 use super::output::{Listing, Output, Usage, say, tell};
-use super::refused;
+use super::{decider, refused};
 use crate::app::{App, Tasks, database, now_us};
 use crate::booker::resolve::{Asking, Linked, Named};
 use crate::config::{Settings, Sources};
 use crate::domain::account::AccountKind;
-use crate::http::admin::query::{Params, text};
+use crate::http::admin::query::Params;
 use crate::http::admin::resolution::{self, Wanted, declined, resolver};
 use crate::http::admin::resolution_shape as shape;
 use crate::http::error::ApiError;
 use crate::store::StoreError;
-use crate::store::audit_log::Actor;
 use crate::store::discrepancies;
 use crate::store::proposals::State;
 
@@ -72,7 +71,7 @@ pub struct ResolveArgs {
     /// Why; it is kept for ever
     #[arg(long, value_name = "TEXT")]
     pub note: String,
-    /// Who decides, by the name of their token
+    /// Who decides: the name of an operator's or approver's token
     #[arg(long, value_name = "NAME")]
     pub by: String,
     /// assign, correct: the customer
@@ -161,11 +160,10 @@ async fn list(settings: &Settings, args: ListArgs) -> anyhow::Result<u8> {
 
 async fn resolve(settings: Settings, args: ResolveArgs) -> anyhow::Result<u8> {
     let (id, output) = (args.id, args.output);
-    let name = text("by", args.by.clone()).map_err(Usage)?;
+    let actor = decider(&settings, &args.by)?;
     let (action, note) = wanted(args)?.action().map_err(Usage)?;
     let mut tasks = Tasks::default();
     let app = App::start(settings, Vec::new(), &mut tasks).await?;
-    let actor = Actor { name, role: "command", request_id: String::new() };
     let asked = resolver(&app).ask(id, &action, &note, &actor).await;
     let row = resolution::detail(&app.db, id).await;
     drop(app);

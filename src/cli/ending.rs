@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::decider;
 use super::output::{Usage, say, tell};
 use crate::app::{App, Tasks};
 use crate::booker::ending::Ending;
@@ -12,7 +13,6 @@ use crate::booker::resolve::ResolveError;
 use crate::config::Settings;
 use crate::http::admin::query::text;
 use crate::http::admin::resolution::resolver;
-use crate::store::audit_log::Actor;
 use crate::store::proposals::State;
 
 /// Who decides it, and why.
@@ -21,7 +21,7 @@ pub struct Decided {
     /// Why; it is kept for ever
     #[arg(long, value_name = "TEXT")]
     note: String,
-    /// Who decides, by the name of their token
+    /// Who decides: the name of an operator's or approver's token
     #[arg(long, value_name = "NAME")]
     by: String,
 }
@@ -47,10 +47,9 @@ impl From<Outcome> for Ending {
 /// Exit code 3 if there is no such withdrawal, 4 if it may not end so.
 pub async fn run(settings: Settings, id: i64, ending: Ending, decided: Decided) -> anyhow::Result<u8> {
     let note = text("note", decided.note).map_err(Usage)?;
-    let name = text("by", decided.by).map_err(Usage)?;
+    let actor = decider(&settings, &decided.by)?;
     let mut tasks = Tasks::default();
     let app = App::start(settings, Vec::new(), &mut tasks).await?;
-    let actor = Actor { name, role: "command", request_id: String::new() };
     let ended = resolver(&app).end(id, ending, &note, &actor).await;
     drop(app);
     tasks.drain(Duration::from_secs(10)).await?;

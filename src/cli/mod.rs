@@ -31,7 +31,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::{Faults, Sources, pair};
+use crate::config::{Faults, Role, Settings, Sources, Token, pair};
 use crate::http::error::ApiError;
 use crate::store::audit_log::Actor;
 
@@ -172,6 +172,17 @@ async fn dispatch(command: Command, sources: Sources) -> anyhow::Result<u8> {
 fn somebody() -> Actor {
     let request_id = uuid::Uuid::from_u128(rand::random()).to_string();
     Actor { name: "command line".to_owned(), role: "command", request_id }
+}
+
+/// Who decides, by `--by`: a token that may. Two people count by two names, so a name that nobody's token has is none.
+fn decider(settings: &Settings, by: &str) -> Result<Actor, output::Usage> {
+    let may = |token: &&Token| token.role >= Role::Operator;
+    let names: Vec<&str> = settings.tokens.iter().filter(may).map(|token| token.name.as_str()).collect();
+    if !names.contains(&by) {
+        let known = if names.is_empty() { "there is none".to_owned() } else { names.join(", ") };
+        return Err(output::Usage(format!("--by names a configured token of an operator or approver: {known}.")));
+    }
+    Ok(Actor { name: by.to_owned(), role: "command", request_id: String::new() })
 }
 
 /// What the admin API would refuse, in its words, as an exit code.

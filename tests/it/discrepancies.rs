@@ -88,6 +88,8 @@ async fn what_moves_money_waits_for_an_approver_of_another_name() {
         (vec![suspense.as_str(), "assign", "--end-user-reference", "ada", "--by", "boss"], 2),
         (vec![suspense.as_str(), "burn", "--note", "x", "--by", "boss"], 2),
         (vec![held.as_str(), "link", "--payment", "deposit", "--note", "x", "--by", "boss"], 2),
+        (vec![held.as_str(), "ignore", "--note", "x", "--by", "x"], 2),
+        (vec![held.as_str(), "ignore", "--note", "x", "--by", "view"], 2),
         (vec!["4711", "ignore", "--note", "x", "--by", "boss"], 3),
         (vec![suspense.as_str(), "ignore", "--note", "x", "--by", "boss"], 4),
         (vec![held.as_str(), "link", "--payment", "deposit/1", "--note", "x", "--by", "boss"], 4),

@@ -58,6 +58,13 @@ async fn hours_pass(app: &TestApp) {
         .await;
 }
 
+/// The command line, which takes the approver's name beside the operator's.
+fn command_of_the_boss(app: &TestApp) -> Deployment {
+    let command = Deployment::on(&app.url).set("TALLYHOOK_TOKENS__VIEW__SECRET", VIEWER);
+    let command = command.set("TALLYHOOK_TOKENS__VIEW__ROLE", "viewer");
+    command.set("TALLYHOOK_TOKENS__BOSS__SECRET", APPROVER).set("TALLYHOOK_TOKENS__BOSS__ROLE", "approver")
+}
+
 async fn discrepancies(app: &TestApp, state: &str) -> Vec<Value> {
     app.rows(&format!("/api/discrepancies?reason=withdrawal_missing&state={state}")).await
 }
@@ -161,7 +168,7 @@ async fn a_withdrawal_without_callbacks_is_concluded_by_two_people(backend: Back
     assert_eq!(app.receive(&spoken(7, "w-1", "1", "cancelled")).await, 200);
     assert!(app.callbacks().await.contains("held contradicts_final"), "{}", app.callbacks().await);
 
-    let command = Deployment::on(&app.url);
+    let command = command_of_the_boss(&app);
     let conclude =
         |id: &str| command.run(&["withdrawals", "conclude", id, "--outcome", "failed", "--note", "x", "--by", "boss"]);
     assert_eq!((conclude(&id.to_string()).code, conclude("4711").code), (Some(4), Some(3)));
@@ -186,7 +193,12 @@ async fn what_the_processor_may_still_do_is_not_ended(backend: Backend) {
     assert_eq!((status, &refused["code"]), (422, &json!("unfit")), "it may still be on its way");
     // The command asks as well, and needs the same second person.
     hours_pass(&app).await;
-    let command = Deployment::on(&app.url);
+    let command = command_of_the_boss(&app);
+    for (by, code) in [("somebody", 2), ("view", 2)] {
+        let refused = command.run(&["withdrawals", "refund", &id.to_string(), "--note", "x", "--by", by]);
+        assert_eq!(refused.code, Some(code), "{}", refused.stderr);
+        assert!(refused.stderr.contains("token of an operator or approver: boss, ops."), "{}", refused.stderr);
+    }
     let asked = command.run(&["withdrawals", "refund", &id.to_string(), "--note", "x", "--by", "boss"]);
     assert_eq!(asked.code, Some(0), "{}", asked.stderr);
     assert!(asked.stdout.contains("waits for an approver other than boss"), "{}", asked.stdout);
