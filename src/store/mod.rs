@@ -185,7 +185,8 @@ impl Db {
     }
 
     /// The row that a statement wrote outside of a transaction, once it is committed. A row comes before its commit, which
-    /// may still fail: who takes the first row alone learns nothing of that, and acts on what never happened.
+    /// may still fail: sqlx, asked for one row, reads on to the commit on `PostgreSQL` but not on `SQLite`. Whoever acts on
+    /// such a row acts on what may never have happened.
     async fn written(&self, statement: Statement) -> Result<Option<QueryResult>, StoreError> {
         Ok(self.orm.query_all_raw(statement).await?.into_iter().next())
     }

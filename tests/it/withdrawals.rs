@@ -152,7 +152,8 @@ async fn sent_by_hand_and_by_itself_it_goes_out_once() {
     app.finish().await;
 }
 
-/// The database tells what it changed, and then can't commit it. On SQLite that takes a disk that fails at that moment.
+/// The database tells what it changed, and then can't commit it. On SQLite that takes a disk that fails at that moment,
+/// which no test makes: there it is the form of the statements that holds.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_committed_as_taken_is_not_sent() {
     let upstream = Upstream::always(Reply::Json(201, accepted(7, "w-1"))).await;
