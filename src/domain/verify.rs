@@ -46,7 +46,8 @@ impl Verify {
 
 /// Compares a callback with the processor's answer, which is the body of its last callback. Id, type, status, money and all
 /// that says whose it is must be the same: the references, each of which may decide who is credited even where another
-/// beside it is true, and the address. Fees and transactions must be where both tell them.
+/// beside it is true, and the address. Fees and transactions must be where both tell them,
+/// and the callback may not tell of less risk.
 pub fn compare(callback: &Callback, answer: &Callback) -> Comparison {
     let (ours, theirs) = (&callback.head, &answer.head);
     let mut found = Vec::new();
@@ -101,6 +102,15 @@ fn money(found: &mut Vec<String>, ours: &Terms, theirs: &Terms) {
     if ours.error != theirs.error {
         found.push("the error is another one at the processor".to_owned());
     }
+    if risk(theirs) > risk(ours) {
+        found.push("the risk is higher at the processor".to_owned());
+    }
+}
+
+/// The highest risk score, with those that can't be read above all others.
+fn risk(terms: &Terms) -> Option<(bool, Amount)> {
+    let score = |text: &str| Amount::parse(text).map_or((true, Amount::ZERO), |score| (false, score));
+    terms.parts.iter().filter_map(|part| part.risk_score.as_deref()).map(score).max()
 }
 
 fn net(terms: &Terms, gross: Option<&Money>) -> Option<String> {

@@ -269,6 +269,8 @@ fn what_the_comparison_finds() {
         (ours.replace(r#""confirmations":"3""#, r#""confirmations":17"#), ""),
         (ours.replace(r#","amount_minus_fee":"2""#, ""), ""),
         (ours.replace(r#""txid":"tx-1""#, r#""txid":null"#), ""),
+        (ours.replace(r#""riskscore":"0.5""#, r#""riskscore":"0.4""#), ""),
+        (ours.replace(r#""riskscore":"0.5""#, r#""riskscore":"0.9""#), "the risk is higher at the processor"),
         (ours.replace(r#""id":1,"#, r#""id":2,"#), "the id is 1 in the callback, 2 at the processor"),
         (ours.replace("confirmed", "cancelled"), "the status is confirmed in the callback, cancelled at the processor"),
         (
