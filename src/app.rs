@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, anyhow};
 use secrecy::ExposeSecret;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -213,11 +214,13 @@ pub async fn reach(settings: &Settings) -> anyhow::Result<Db> {
 pub struct Tasks {
     set: JoinSet<(&'static str, anyhow::Result<()>)>,
     pub stop: CancellationToken,
+    /// SIGTERM and SIGINT, once they are ours to answer.
+    signals: Option<(Signal, Signal)>,
 }
 
 impl Default for Tasks {
     fn default() -> Self {
-        Self { set: JoinSet::new(), stop: CancellationToken::new() }
+        Self { set: JoinSet::new(), stop: CancellationToken::new(), signals: None }
     }
 }
 
@@ -227,12 +230,21 @@ impl Tasks {
         self.set.spawn(async move { (name, task.await) });
     }
 
+    /// From here on SIGTERM and SIGINT don't end the process, they are waited for.
+    pub fn take_signals(&mut self) -> std::io::Result<()> {
+        self.signals = Some((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?));
+        Ok(())
+    }
+
     /// Waits for SIGTERM, SIGINT or the end of any task.
     pub async fn until_stopped(&mut self) -> anyhow::Result<()> {
+        if self.signals.is_none() {
+            self.take_signals()?;
+        }
         tokio::select! {
             () = self.stop.cancelled() => Ok(()),
-            signal = signalled() => {
-                info!("Stopping on {}", signal?);
+            signal = signalled(self.signals.as_mut()) => {
+                info!("Stopping on {signal}");
                 Ok(())
             }
             Some(ended) = self.set.join_next() => {
@@ -259,14 +271,12 @@ impl Tasks {
     }
 }
 
-async fn signalled() -> std::io::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
+async fn signalled(signals: Option<&mut (Signal, Signal)>) -> &'static str {
+    let Some((terminate, interrupt)) = signals else { return std::future::pending().await };
+    tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
-    })
+    }
 }
 
 /// One request that was refused, for the operator's eyes: never its body, never a secret, never the signature.

@@ -100,6 +100,8 @@ impl Running {
     pub async fn start(settings: Settings, tokens: Vec<Token>, part: Part) -> anyhow::Result<Self> {
         let mut tasks = Tasks::default();
         let app = App::start(settings, tokens, &mut tasks).await?;
+        // Whoever sees an answer may stop it in good order.
+        tasks.take_signals()?;
         let mut handles = Vec::new();
         let admin_listener = http::bind(&app.settings.admin_listen, "TALLYHOOK_ADMIN_LISTEN")?;
         let admin = admin_listener.local_addr()?;

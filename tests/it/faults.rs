@@ -274,6 +274,21 @@ async fn a_stop_under_load_answers_what_is_in_flight_and_exits_0() {
     deployment.assert_ledger_verifies();
 }
 
+/// Whoever gets an answer may stop it in good order: the signals are taken before anybody is answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_right_after_the_first_answer_exits_0() {
+    let deployment = Deployment::on_sqlite().migrated();
+    for _ in 0..10 {
+        let mut server = deployment.spawn();
+        while TcpStream::connect(deployment.public).await.is_err() {
+            assert!(server.is_running(), "{}", server.log());
+            tokio::task::yield_now().await;
+        }
+        server.signal("TERM");
+        assert_eq!(server.until_ended(PATIENCE).await, Some(0), "{}", server.log());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_never_ends_does_not_hold_up_a_stop() {
     let deployment = Deployment::on_sqlite()
