@@ -7,9 +7,9 @@ use super::reconcile::{self, ReconcileError};
 use crate::app::App;
 use crate::store::{StoreError, cursor};
 
-/// The lease that the worker takes as well.
-const CURSOR: &str = "reconcile";
-const LEASE_US: i64 = 120_000_000;
+/// Whoever compares holds this lease, be it the worker or a person's run.
+pub const CURSOR: &str = "reconcile";
+pub const LEASE_US: i64 = 120_000_000;
 
 /// A run that may begin.
 pub struct Turn {
@@ -27,6 +27,11 @@ pub async fn take_turn(app: &App) -> Result<Option<Turn>, StoreError> {
 pub async fn run(app: &App, turn: Turn, by: &str) -> Result<(), ReconcileError> {
     let mut result = Ok(());
     for (id, name) in app.merchants() {
+        // Taken again for each merchant: a slow processor must not make it run out.
+        if cursor::take_lease(&app.db, CURSOR, &turn.owner, LEASE_US).await?.is_none() {
+            warn!("A run that was asked for lost its turn to another");
+            break;
+        }
         if let Err(error) = reconcile::run(app, id, by).await {
             warn!(merchant = name, error = %error, "A run that was asked for failed");
             result = Err(error);

@@ -9,12 +9,11 @@ use tracing::{info, warn};
 
 use super::{Progress, Worker};
 use crate::app::App;
+use crate::outbound::board::{CURSOR, LEASE_US};
 use crate::outbound::reconcile;
 use crate::store::reconcile::last;
 use crate::store::{StoreError, cursor};
 
-const CURSOR: &str = "reconcile";
-const LEASE_US: i64 = 120_000_000;
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Reconciling, as often as the settings say.

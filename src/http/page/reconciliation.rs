@@ -7,7 +7,7 @@ use actix_web::web;
 use askama::Template;
 
 use super::show::{Badge, Dash, Names, Raw, When, duration, words};
-use super::{Answer, Frame, html, see};
+use super::{Answer, Frame, html, query_of, see};
 use crate::app::App;
 use crate::config::Role;
 use crate::domain::amount::Amount;
@@ -188,7 +188,7 @@ async fn asked(app: &App, now_us: i64) -> Result<Vec<Asked>, ApiError> {
         kind: ask.expected.word(),
         merchant: app.merchant_name(ask.merchant).to_owned(),
         link: match ask.by {
-            By::Id => Some(format!("/payments?q={}", ask.reference)),
+            By::Id => Some(format!("/payments{}", query_of(&[("q", &ask.reference)]))),
             By::Callback => Some(format!("/callbacks/{}", ask.reference)),
             By::ForeignId => None,
         },
