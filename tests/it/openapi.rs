@@ -73,6 +73,9 @@ async fn the_description_is_served_and_read_without_another_host() {
     assert_eq!(sheet.headers()["content-type"], "text/css; charset=utf-8");
     assert!(!text.contains("style=") && !text.contains("<style"), "the policy forbids styles in the page");
     assert!(text.contains("/api/discrepancies/{id}/resolve"));
+    for path in openapi::document()["paths"].as_object().expect("paths").keys() {
+        assert!(text.contains(&format!(" {path}</code>")), "{path} is not to be read");
+    }
     assert!(!text.contains("http://") && !text.contains("https://") && !text.contains("<script"), "it is by itself");
     app.finish().await;
 }

@@ -6,7 +6,9 @@ use super::shapes;
 use crate::http::gateway::Endpoint;
 
 /// Path, summary, parameters, shape of the body, what the envelope holds: `X` one, `[X]` all there are, `{X}` some of them.
-const SAID: &[(&str, &str, &[&str], &str, &str)] = &[
+type Said = (&'static str, &'static str, &'static [&'static str], &'static str, &'static str);
+
+const SAID: &[Said] = &[
     ("/v1/_ping", "Tries a signature", &[], "", "Pong"),
     ("/v1/deposit-addresses", "Gives out an address", &[], "NewDepositAddress", "DepositAddress"),
     ("/v1/deposit-requests/{id}", "How a request for an address stands, with its deposits", &[], "", "DepositRequest"),
@@ -24,9 +26,13 @@ pub(super) fn paths() -> impl Iterator<Item = &'static str> {
     SAID.iter().map(|(path, ..)| *path)
 }
 
-pub(super) fn operation(endpoint: &Endpoint) -> Value {
+fn said(endpoint: &Endpoint) -> Said {
     let said = SAID.iter().find(|(path, ..)| *path == endpoint.path);
-    let (_, summary, query, body, data) = said.copied().unwrap_or((endpoint.path, "", &[], "", "Pong"));
+    said.copied().unwrap_or((endpoint.path, "", &[], "", "Pong"))
+}
+
+pub(super) fn operation(endpoint: &Endpoint) -> Value {
+    let (_, summary, query, body, data) = said(endpoint);
     let in_path = endpoint.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let path = in_path.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
     let query = query.iter().map(|name| super::parameter(name));
@@ -48,6 +54,19 @@ pub(super) fn operation(endpoint: &Endpoint) -> Value {
         );
     }
     whole
+}
+
+/// The same as a piece of a page.
+pub(super) fn readable(endpoint: &Endpoint) -> String {
+    let (_, summary, query, body, data) = said(endpoint);
+    let body = if body.is_empty() { String::new() } else { format!("<p>Body: <a href=\"#{body}\">{body}</a></p>") };
+    let query: Vec<_> = query.iter().map(|name| name.split('@').next().unwrap_or(name)).collect();
+    let query = if query.is_empty() { String::new() } else { format!("<p>Parameters: {}</p>", query.join(", ")) };
+    format!(
+        "<h2><code>{} {}</code></h2><p>{summary} <em>(signed)</em></p>{query}{body}<p>Answers: 200 {data}, 4XX and 5XX \
+         GatewayFailure</p>",
+        endpoint.method, endpoint.path
+    )
 }
 
 fn content(description: &str, schema: Value) -> Value {

@@ -196,11 +196,12 @@ fn readable() -> String {
         text.push_str(&format!(
             "<h2><code>{} {}</code></h2><p>{} <em>({needs})</em></p>{query}{body}<p>Answers: {}</p>",
             doc.method,
-            escape(doc.path),
+            escape(&doc.path.replace(":.*", "")),
             escape(doc.summary),
             answers.join(", ")
         ));
     }
+    ENDPOINTS.iter().for_each(|endpoint| text.push_str(&gateway::readable(endpoint)));
     for (name, fields) in SHAPES.iter().chain(REQUESTS) {
         text.push_str(&format!("<h3 id=\"{name}\">{name}</h3><p><code>{}</code></p>", escape(fields)));
     }
