@@ -30,6 +30,7 @@ mod m20261121_000080_missing_withdrawals;
 mod m20261121_000081_answers;
 mod m20261121_000081_withdrawal_proposals;
 mod m20261121_000090_retired;
+mod m20261121_000100_booking_rows;
 
 pub struct Migrator;
 
@@ -61,6 +62,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000081_withdrawal_proposals::Migration),
             Box::new(m20261121_000070_exports::Migration),
             Box::new(m20261121_000090_retired::Migration),
+            Box::new(m20261121_000100_booking_rows::Migration),
         ]
     }
 }

@@ -15,7 +15,7 @@ use crate::domain::callback::Origin;
 use crate::domain::decide::Policy;
 use crate::domain::ids::{AccountId, CustomerId};
 use crate::store::StoreError;
-use crate::store::booking::{AccountKey, Connection, Head, Key, ReferenceKey, State};
+use crate::store::booking::{AccountKey, Connection, Head, Key, ReferenceKey, Seen, State};
 
 /// A batch that takes longer is given up; the session's own limits (5 s) strike first.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(15);
@@ -212,16 +212,14 @@ impl Desk {
         self.stand_under_lock(&mut members).await?;
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
         let keys: Vec<Key<'_>> = members.iter().map(|member| member.incoming.key()).collect();
-        let (head, mut found) = connection.look(&keys).await?;
+        let references = unknown_references(&self.cache.customers, &members);
+        let Seen { head, mut found, customers } = connection.look(&keys, &references).await?;
+        self.cache.customers.extend(customers);
         if lock == Lock::Review {
             found.iter_mut().for_each(|found| found.callback = None);
         }
         if self.cache.turn != head.turn {
             self.cache.accounts.clear();
-        }
-        let missing = unknown_references(&self.cache.customers, &members);
-        if !missing.is_empty() {
-            self.cache.customers.extend(connection.customers_of(&missing).await?);
         }
         let mut around = connection.around(&requests(&members), &suspended(&members)).await?;
         around.windows = connection.windows(&pools(&members)).await?;

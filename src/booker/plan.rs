@@ -89,6 +89,7 @@ pub(super) struct Plan<'a> {
     fingerprints: HashSet<(MerchantId, i64)>,
     pub pending: Vec<Pending<'a>>,
     pub accounts_before: i64,
+    pub customers_before: i64,
     /// The withdrawals and suspended payments that members speak of.
     pub(super) around: Around,
     /// References that were known before this batch.
@@ -109,6 +110,7 @@ impl<'a> Plan<'a> {
             fingerprints: HashSet::new(),
             pending: Vec::new(),
             accounts_before: head.account,
+            customers_before: head.customer,
             around,
             known,
         }

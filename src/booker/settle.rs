@@ -11,7 +11,8 @@ use crate::domain::reason::Reason;
 use crate::store::booking::{AccountKey, DiscrepancyRow};
 
 impl Plan<'_> {
-    /// Takes over the accounts that the decided entries touch, and tells which of them are not known here.
+    /// Takes over the accounts that the decided entries touch, and tells which of them are not known here. A customer
+    /// whom this batch opens has none yet.
     pub(super) fn take_accounts(&mut self, known: &HashMap<AccountKey, (AccountId, Amount)>) -> Vec<AccountKey> {
         let mut unknown = HashSet::new();
         for key in self.pending.iter().flat_map(|pending| &pending.legs).flat_map(|(debit, credit, _)| [debit, credit])
@@ -21,7 +22,7 @@ impl Plan<'_> {
             }
             if let Some(account) = known.get(key) {
                 self.accounts.insert(key.clone(), *account);
-            } else {
+            } else if key.customer.is_none_or(|id| id.0 <= self.customers_before) {
                 unknown.insert(key);
             }
         }

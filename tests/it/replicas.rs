@@ -97,15 +97,21 @@ async fn the_callbacks_of_a_payment_may_go_to_any_replica() {
 /// One replica has looked for the order, and is kept from looking at what it speaks of until the other has booked it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_another_replica_books_between_two_looks_is_a_repeat() {
-    const WAITING: &str = "SELECT 1 FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
-        WHERE NOT l.granted AND c.relname = 'customer_references'
-            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    // Seen only by the replica that has this schema in its path.
+    const SLOW: &str = "CREATE SCHEMA slow;
+        CREATE FUNCTION slow.wait() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+            PERFORM pg_advisory_lock_shared(1); PERFORM pg_advisory_unlock_shared(1); RETURN true; END $$;
+        CREATE VIEW slow.discrepancies AS SELECT * FROM public.discrepancies WHERE slow.wait()";
+    const WAITING: &str = "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'advisory'
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     let app = TestApp::as_part(Backend::Postgres, &[], Part::Receive).await;
-    let other = launch_as(&app.url, &[], Part::Receive).await;
+    let slow = launch_as(&format!("{}?options[search_path]=slow,public", app.url), &[], Part::Receive).await;
     assert_eq!(app.receive(&deposit(7_000_001, None, "0.1", "tx-1")).await, StatusCode::OK);
     let ada = (ReferenceKind::EndUserReference, "ada".to_owned());
     let known = Order::Customer { references: vec![ada.clone()] };
-    other.app.booker.order(MerchantId(1), known).await.expect("the other knows her from now on");
+    let booker = &app.running.as_ref().expect("it runs").app.booker;
+    // A first batch locks the head, so the slow one has its first here.
+    slow.app.booker.order(MerchantId(1), known).await.expect("she is known from now on");
     let open = app.rows("/api/discrepancies").await;
     let told = Told { kind: Some("deposit".to_owned()), payment_id: Some("7000001".to_owned()), ..Told::default() };
     let assign = Order::Assign {
@@ -117,26 +123,27 @@ async fn an_order_that_another_replica_books_between_two_looks_is_a_repeat() {
     };
 
     let db = Db::lazy(&app.url, 1).await.expect("a database");
+    db.orm.execute_unprepared(SLOW).await.expect("a schema");
     let lock = db.orm.begin().await.expect("a transaction");
-    lock.execute_unprepared("LOCK TABLE customer_references IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
-    let one = &app.running.as_ref().expect("it runs").app.booker;
+    lock.execute_unprepared("SELECT pg_advisory_xact_lock(1)").await.expect("a lock");
     let meanwhile = async {
         eventually("it has looked, and waits", Duration::from_secs(4), async || {
             let question = Statement::from_string(sea_orm::DatabaseBackend::Postgres, WAITING);
             lock.query_one_raw(question).await.expect("the database answers").map(drop)
         })
         .await;
-        let placed = other.app.booker.order(MerchantId(1), assign.clone()).await.expect("it is booked");
+        let placed = booker.order(MerchantId(1), assign.clone()).await.expect("it is booked");
         lock.rollback().await.expect("the lock is given back");
         placed
     };
-    let (late, placed) = tokio::join!(one.order(MerchantId(1), assign.clone()), meanwhile);
+    let (late, placed) = tokio::join!(slow.app.booker.order(MerchantId(1), assign.clone()), meanwhile);
     let late = late.expect("it is not declined");
     assert_eq!((late.id, late.is_duplicate, placed.is_duplicate), (placed.id, true, false));
     let settle = Order::Settle { discrepancy: 1, note: "too late".to_owned(), by: "ops".to_owned() };
-    assert!(one.order(MerchantId(1), settle).await.is_err(), "what is not open is declined, under the lock");
+    let declined = slow.app.booker.order(MerchantId(1), settle).await;
+    assert!(declined.is_err(), "what is not open is declined, under the lock");
     assert!(app.ledger().await.contains("available  ada              BTC    0.1"), "{}", app.ledger().await);
-    other.app.stop.cancel();
-    assert_eq!(other.until_stopped().await.expect("it stops in order"), 0);
+    slow.app.stop.cancel();
+    assert_eq!(slow.until_stopped().await.expect("it stops in order"), 0);
     app.finish().await;
 }

@@ -22,6 +22,7 @@ stories!(
     a_callback_that_the_database_refuses_is_kept_and_tried_again,
     two_merchants_never_share_a_customer_or_a_payment,
     a_balance_beyond_the_bound_is_held,
+    amounts_of_every_size_and_sign_are_kept_to_the_last_digit,
 );
 
 /// A deposit in the processor's encoding.
@@ -332,5 +333,36 @@ async fn a_balance_beyond_the_bound_is_held(backend: Backend) {
     deposit confirmed held balance_limit x1
     deposit confirmed booked - x1
     ");
+    app.finish().await;
+}
+
+async fn amounts_of_every_size_and_sign_are_kept_to_the_last_digit(backend: Backend) {
+    const AMOUNTS: [&str; 9] = [
+        "0.000000000000000001",
+        "0.0001",
+        "0.00009999",
+        "1",
+        "9999.9999",
+        "10000",
+        "100000001.00000001",
+        "12345678901234567890.123456789012345678",
+        "99999999999999999999.999999999999999999",
+    ];
+    let app = TestApp::start(backend).await;
+    for (id, amount) in (1..).zip(AMOUNTS) {
+        let (user, txid) = (format!("user-{id}"), format!("tx-{id}"));
+        let deposit =
+            Deposit { id, user: Some(&user), foreign_id: Some(&user), amount, net: amount, txid: &txid, risk: "0.1" };
+        assert_eq!(app.receive(&deposit.told("confirmed")).await, StatusCode::OK);
+        assert_eq!(app.rows(&format!("/api/balances?customer={user}")).await[0]["balance"], amount);
+        // More than there is: the processor says so, so the balance is below zero.
+        if id < 8 {
+            app.receive(&withdrawal(100 + id, &user, "20000000000000000000.000000000000000003")).await;
+        }
+    }
+    assert_snapshot!(app.ledger().await);
+    let told: Vec<_> = app.events().await.iter().map(|event| event["data"]["amount"].clone()).collect();
+    let deposits: Vec<_> = told.iter().filter(|amount| AMOUNTS.iter().any(|known| *amount == known)).collect();
+    assert_eq!(deposits, AMOUNTS.iter().collect::<Vec<_>>());
     app.finish().await;
 }

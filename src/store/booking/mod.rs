@@ -5,6 +5,7 @@ pub mod own;
 pub mod pool;
 mod postgres;
 mod postgres_batch;
+mod postgres_rows;
 pub mod retired;
 pub mod sqlite;
 mod sqlite_rare;
@@ -54,6 +55,16 @@ pub struct Found {
     pub callback: Option<CallbackId>,
     pub payment: Option<Payment>,
     pub has_twin: bool,
+}
+
+/// The head, with what was stored at that moment.
+#[derive(Debug)]
+pub struct Seen {
+    pub head: Head,
+    /// Under each key, in their order.
+    pub found: Vec<Found>,
+    /// The customers that references point at.
+    pub customers: Vec<(ReferenceKey, CustomerId)>,
 }
 
 /// What became of a callback. The number is what the database stores.
@@ -209,13 +220,7 @@ impl Writes<'_> {
 
     /// Rows that most batches have none of: they take statements of their own.
     const fn has_rare(&self) -> bool {
-        !(self.verdicts.is_empty()
-            && self.customers.is_empty()
-            && self.references.is_empty()
-            && self.new_accounts.is_empty()
-            && self.discrepancies.is_empty()
-            && self.released.is_empty()
-            && !self.has_orders())
+        !(self.verdicts.is_empty() && self.discrepancies.is_empty() && self.released.is_empty() && !self.has_orders())
     }
 
     const fn has_orders(&self) -> bool {
@@ -251,14 +256,9 @@ impl Connection {
         on_both!(self.begin())
     }
 
-    /// The head, and what is stored under each key at that moment, in their order.
-    pub async fn look(&mut self, keys: &[Key<'_>]) -> Result<(Head, Vec<Found>), StoreError> {
-        on_both!(self.look(keys))
-    }
-
-    /// The customers that references point at.
-    pub async fn customers_of(&mut self, keys: &[ReferenceKey]) -> Result<Vec<(ReferenceKey, CustomerId)>, StoreError> {
-        on_both!(self.customers_of(keys))
+    /// The head, and what is stored under each key and reference at that moment.
+    pub async fn look(&mut self, keys: &[Key<'_>], references: &[ReferenceKey]) -> Result<Seen, StoreError> {
+        on_both!(self.look(keys, references))
     }
 
     /// The accounts that exist, with their balances.

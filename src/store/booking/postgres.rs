@@ -1,11 +1,12 @@
-//! The booking statements for PostgreSQL: arrays through `UNNEST`, one round trip each.
+//! The booking statements for PostgreSQL: rows through `UNNEST`, one round trip each.
 
-use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::postgres::{PgBindIterExt as _, PgConnectOptions, PgRow};
 use sqlx::{ConnectOptions as _, Executor as _, PgConnection, Row as _};
 
 use super::postgres_batch::write_batch;
+use super::postgres_rows::KeyRow;
 use super::{
-    AccountKey, Found, FoundRow, Head, Key, ReferenceKey, StandingRow, State, StoreError, Verdict, Writes, head_from,
+    AccountKey, FoundRow, Head, Key, ReferenceKey, Seen, StandingRow, State, StoreError, Verdict, Writes, head_from,
     parse_amount, place,
 };
 use crate::domain::amount::Amount;
@@ -40,44 +41,59 @@ pub(super) async fn begin(connection: &mut PgConnection) -> Result<(), StoreErro
     command(connection, "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT FROM journal_head WHERE id = 1 FOR UPDATE").await
 }
 
-pub(super) async fn look(connection: &mut PgConnection, keys: &[Key<'_>]) -> Result<(Head, Vec<Found>), StoreError> {
-    // The head and everything else in one statement, so of one moment: as long as the head stays, all of it stays.
-    let rows = sqlx::query(
-        "SELECT h.position, h.turn, h.callback_id, h.payment_id, h.customer_id, h.account_id, h.retirements, h.hash,
-                f.ord, f.callback_id, f.payment_id, f.status, f.facts, f.customer_id, f.twin
-         FROM journal_head h LEFT JOIN LATERAL (
-            SELECT i.ord - 1 AS ord, c.id AS callback_id, p.id AS payment_id, p.status, p.facts, p.customer_id,
-                   coalesce(t.twin, false) AS twin
-            FROM unnest($1::int2[], $2::int8[], $3::bytea[], $4::int2[], $5::text[], $6::int8[])
-                 WITH ORDINALITY AS i(merchant, locality, digest, family, ext, fingerprint, ord)
-            LEFT JOIN callbacks c ON c.locality = i.locality AND c.digest = i.digest AND c.merchant_id = i.merchant
-            LEFT JOIN payments p ON p.ext_id = i.ext AND p.family = i.family AND p.merchant_id = i.merchant
-            LEFT JOIN LATERAL (SELECT true AS twin FROM payments t WHERE t.fingerprint = i.fingerprint
-                 AND t.merchant_id = i.merchant AND NOT (t.family = i.family AND t.ext_id = i.ext) LIMIT 1) t ON true
-            WHERE c.id IS NOT NULL OR p.id IS NOT NULL OR t.twin) f ON true
-         WHERE h.id = 1",
-    )
-    .bind(keys.iter().map(|key| key.merchant.0).collect::<Vec<_>>())
-    .bind(keys.iter().map(|key| key.locality).collect::<Vec<_>>())
-    .bind(keys.iter().map(|key| key.digest.as_slice()).collect::<Vec<_>>())
-    .bind(keys.iter().map(|key| key.family.code()).collect::<Vec<_>>())
-    .bind(keys.iter().map(|key| key.ext_id).collect::<Vec<_>>())
-    .bind(keys.iter().map(|key| key.fingerprint).collect::<Vec<_>>())
-    .fetch_all(connection)
-    .await?;
+/// The head and everything else in one statement, so of one moment: as long as the head stays, all of it stays.
+/// What references point at has a number below zero.
+const LOOK: &str = "SELECT h.position, h.turn, h.callback_id, h.payment_id, h.customer_id, h.account_id, h.retirements,
+            h.hash, f.ord, f.callback_id, f.payment_id, f.status, f.facts, f.customer_id, f.twin
+     FROM journal_head h LEFT JOIN LATERAL (
+        SELECT i.ord - 1 AS ord, c.id AS callback_id, p.id AS payment_id, p.status, p.facts, p.customer_id,
+               coalesce(t.twin, false) AS twin
+        FROM unnest($1::booking_key[]) WITH ORDINALITY AS i(merchant, locality, digest, family, ext, fingerprint, ord)
+        LEFT JOIN callbacks c ON c.locality = i.locality AND c.digest = i.digest AND c.merchant_id = i.merchant
+        LEFT JOIN payments p ON p.ext_id = i.ext AND p.family = i.family AND p.merchant_id = i.merchant
+        LEFT JOIN LATERAL (SELECT true AS twin FROM payments t WHERE t.fingerprint = i.fingerprint
+             AND t.merchant_id = i.merchant AND NOT (t.family = i.family AND t.ext_id = i.ext) LIMIT 1) t ON true
+        WHERE c.id IS NOT NULL OR p.id IS NOT NULL OR t.twin
+        UNION ALL
+        SELECT -i.ord, NULL, NULL, NULL, NULL, r.customer_id, false
+        FROM unnest($2::int2[], $3::int2[], $4::text[]) WITH ORDINALITY AS i(merchant, kind, value, ord)
+        JOIN customer_references r ON r.value = i.value AND r.kind = i.kind AND r.merchant_id = i.merchant) f ON true
+     WHERE h.id = 1";
+
+pub(super) async fn look(
+    connection: &mut PgConnection,
+    keys: &[Key<'_>],
+    references: &[ReferenceKey],
+) -> Result<Seen, StoreError> {
+    let rows = sqlx::query(LOOK)
+        .bind(keys.iter().map(KeyRow).bind_iter())
+        .bind(references.iter().map(|key| key.merchant.0).collect::<Vec<_>>())
+        .bind(references.iter().map(|key| key.kind.code()).collect::<Vec<_>>())
+        .bind(references.iter().map(|key| key.value.as_str()).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
     let first = rows.first().ok_or_else(|| StoreError::Corrupt("there is no journal head".into()))?;
     let mut numbers = [0; 7];
     for (index, number) in numbers.iter_mut().enumerate() {
         *number = first.try_get(index)?;
     }
     let head = head_from(numbers, first.try_get(7)?)?;
-    let found: Vec<_> = rows.iter().map(found_row).filter_map(Result::transpose).collect::<Result<_, _>>()?;
-    Ok((head, place(found, keys.len())?))
+    let (mut found, mut customers) = (Vec::new(), Vec::new());
+    for row in &rows {
+        match row.try_get::<Option<i64>, _>(8)? {
+            Some(reference @ ..0) => {
+                let ordinal = reference.saturating_neg().saturating_sub(1);
+                customers.push((nth(references, ordinal)?.clone(), CustomerId(row.try_get(13)?)));
+            }
+            Some(ordinal) => found.push(found_row(row, ordinal)?),
+            None => {}
+        }
+    }
+    Ok(Seen { head, found: place(found, keys.len())?, customers })
 }
 
-fn found_row(row: &PgRow) -> Result<Option<FoundRow>, sqlx::Error> {
-    let Some(ordinal) = row.try_get(8)? else { return Ok(None) };
-    Ok(Some(FoundRow {
+fn found_row(row: &PgRow, ordinal: i64) -> Result<FoundRow, sqlx::Error> {
+    Ok(FoundRow {
         ordinal,
         callback: row.try_get(9)?,
         payment: row.try_get(10)?,
@@ -85,29 +101,7 @@ fn found_row(row: &PgRow) -> Result<Option<FoundRow>, sqlx::Error> {
         facts: row.try_get(12)?,
         customer: row.try_get(13)?,
         has_twin: row.try_get(14)?,
-    }))
-}
-
-pub(super) async fn customers_of(
-    connection: &mut PgConnection,
-    keys: &[ReferenceKey],
-) -> Result<Vec<(ReferenceKey, CustomerId)>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT i.ord - 1, r.customer_id
-         FROM unnest($1::int2[], $2::int2[], $3::text[]) WITH ORDINALITY AS i(merchant, kind, value, ord)
-         JOIN customer_references r ON r.value = i.value AND r.kind = i.kind AND r.merchant_id = i.merchant",
-    )
-    .bind(keys.iter().map(|key| key.merchant.0).collect::<Vec<_>>())
-    .bind(keys.iter().map(|key| key.kind.code()).collect::<Vec<_>>())
-    .bind(keys.iter().map(|key| key.value.as_str()).collect::<Vec<_>>())
-    .fetch_all(connection)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            let key = nth(keys, row.try_get(0)?)?;
-            Ok((key.clone(), CustomerId(row.try_get(1)?)))
-        })
-        .collect()
+    })
 }
 
 pub(super) async fn accounts_of(
@@ -198,23 +192,6 @@ async fn write_rare(connection: &mut PgConnection, writes: &Writes<'_>) -> Resul
     if !writes.verdicts.is_empty() {
         write_verdicts(connection, &writes.verdicts).await?;
     }
-    if !writes.customers.is_empty() || !writes.references.is_empty() {
-        write_customers(connection, writes).await?;
-    }
-    if !writes.new_accounts.is_empty() {
-        sqlx::query(
-            "INSERT INTO accounts (id, merchant_id, kind, customer_id, currency, balance)
-             SELECT * FROM unnest($1::int8[], $2::int2[], $3::int2[], $4::int8[], $5::text[], $6::text[]::numeric[])",
-        )
-        .bind(writes.new_accounts.iter().map(|(id, _, _)| id.0).collect::<Vec<_>>())
-        .bind(writes.new_accounts.iter().map(|(_, key, _)| key.merchant.0).collect::<Vec<_>>())
-        .bind(writes.new_accounts.iter().map(|(_, key, _)| key.kind.code()).collect::<Vec<_>>())
-        .bind(writes.new_accounts.iter().map(|(_, key, _)| key.customer.map_or(0, |id| id.0)).collect::<Vec<_>>())
-        .bind(writes.new_accounts.iter().map(|(_, key, _)| key.currency.as_str()).collect::<Vec<_>>())
-        .bind(writes.new_accounts.iter().map(|(_, _, balance)| balance.to_string()).collect::<Vec<_>>())
-        .execute(&mut *connection)
-        .await?;
-    }
     if writes.has_orders() {
         super::own::write_postgres(connection, writes).await?;
     }
@@ -249,30 +226,6 @@ async fn write_verdicts(connection: &mut PgConnection, verdicts: &[Verdict]) -> 
                 .await?;
         }
     }
-    Ok(())
-}
-
-async fn write_customers(connection: &mut PgConnection, writes: &Writes<'_>) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO customers (id, merchant_id, name, opened_us)
-         SELECT id, merchant, name, $4 FROM unnest($1::int8[], $2::int2[], $3::text[]) AS i(id, merchant, name)",
-    )
-    .bind(writes.customers.iter().map(|(id, _, _)| id.0).collect::<Vec<_>>())
-    .bind(writes.customers.iter().map(|(_, merchant, _)| merchant.0).collect::<Vec<_>>())
-    .bind(writes.customers.iter().map(|(_, _, name)| name.as_str()).collect::<Vec<_>>())
-    .bind(writes.now_us)
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
-        "INSERT INTO customer_references (merchant_id, kind, value, customer_id)
-         SELECT * FROM unnest($1::int2[], $2::int2[], $3::text[], $4::int8[])",
-    )
-    .bind(writes.references.iter().map(|(key, _)| key.merchant.0).collect::<Vec<_>>())
-    .bind(writes.references.iter().map(|(key, _)| key.kind.code()).collect::<Vec<_>>())
-    .bind(writes.references.iter().map(|(key, _)| key.value.as_str()).collect::<Vec<_>>())
-    .bind(writes.references.iter().map(|(_, id)| id.0).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions as _, Executor as _, Row as _, Sqlite, SqliteConnectio
 
 use super::sqlite_rare::write_rare;
 use super::{
-    AccountKey, Found, FoundRow, Head, Key, ReferenceKey, StandingRow, StoreError, Writes, head_from, parse_amount,
+    AccountKey, FoundRow, Head, Key, ReferenceKey, Seen, StandingRow, StoreError, Writes, head_from, parse_amount,
     place,
 };
 use crate::domain::amount::Amount;
@@ -73,7 +73,8 @@ fn question<T>(
 pub(super) async fn look(
     connection: &mut SqliteConnection,
     keys: &[Key<'_>],
-) -> Result<(Head, Vec<Found>), StoreError> {
+    references: &[ReferenceKey],
+) -> Result<Seen, StoreError> {
     let head = head(connection).await?;
     let mut query = question(
         "merchant, locality, digest, family, ext, fingerprint",
@@ -90,8 +91,10 @@ pub(super) async fn look(
          LEFT JOIN payments p ON p.ext_id = i.ext AND p.family = i.family AND p.merchant_id = i.merchant
          WHERE c.id IS NOT NULL OR p.id IS NOT NULL OR twin",
     );
-    let rows = query.build().persistent(false).fetch_all(connection).await?;
-    Ok((head, place(rows.iter().map(found_row).collect::<Result<_, _>>()?, keys.len())?))
+    let rows = query.build().persistent(false).fetch_all(&mut *connection).await?;
+    let found = place(rows.iter().map(found_row).collect::<Result<_, _>>()?, keys.len())?;
+    let customers = if references.is_empty() { Vec::new() } else { customers_of(connection, references).await? };
+    Ok(Seen { head, found, customers })
 }
 
 fn found_row(row: &SqliteRow) -> Result<FoundRow, sqlx::Error> {
@@ -106,7 +109,7 @@ fn found_row(row: &SqliteRow) -> Result<FoundRow, sqlx::Error> {
     })
 }
 
-pub(super) async fn customers_of(
+async fn customers_of(
     connection: &mut SqliteConnection,
     keys: &[ReferenceKey],
 ) -> Result<Vec<(ReferenceKey, CustomerId)>, StoreError> {
