@@ -1,6 +1,8 @@
 //! The one decision: what a callback does to its payment and to the ledger. Pure, total, and the only place
 //! that knows which status moves which money.
 
+use std::fmt::Write as _;
+
 use sha2::{Digest, Sha256};
 
 use super::account::{AccountKind, Posting};
@@ -217,16 +219,18 @@ pub fn is_booked_meanwhile(callback: &Callback, payment: Option<&Payment>, held_
 
 /// A digest of everything that decides how much money moves, so that other money under the same status is noticed.
 fn facts(terms: &Terms) -> i64 {
-    let mut hash = Sha256::new();
-    let mut add = |place: &str, money: &Money| hash.update(format!("{place} {}={};", money.currency, money.amount));
+    let mut text = String::with_capacity(256);
+    let mut add = |place: &str, money: &Money| {
+        write!(text, "{place} {}={};", money.currency, money.amount).expect("a string takes all");
+    };
     // Each sum is named by its place: a fee of 1 is not 1 received.
     terms.sent.iter().for_each(|money| add("sent", money));
     terms.received.iter().for_each(|money| add("received", money));
     terms.fees.iter().for_each(|money| add("fee", money));
     sole_part(terms).iter().for_each(|money| add("part", money));
-    let tail = [terms.minus_fee, terms.remaining].map(|amount| amount.unwrap_or_default().to_string());
-    hash.update(tail.join(";"));
-    let digest: [u8; 32] = hash.finalize().into();
+    let [minus_fee, remaining] = [terms.minus_fee, terms.remaining].map(Option::unwrap_or_default);
+    write!(text, "{minus_fee};{remaining}").expect("a string takes all");
+    let digest: [u8; 32] = Sha256::digest(text).into();
     digest.first_chunk().map_or(0, |head| i64::from_be_bytes(*head))
 }
 
