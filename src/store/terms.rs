@@ -151,9 +151,6 @@ async fn newest_id(db: &Db) -> Result<i64, StoreError> {
     Ok(id.unwrap_or_default())
 }
 
-const CLASSES: &str = "INSERT INTO callback_classes (term, merchant_id, state, type, status)
-    VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-
 async fn write(
     db: &Db,
     from: i64,
@@ -161,21 +158,23 @@ async fn write(
     found: &[(i64, i64)],
     classes: &[class::Model],
 ) -> Result<bool, StoreError> {
-    macro_rules! moved_with_classes {
-        ($transaction:expr) => {{
-            let moved = sqlx::query(cursor::MOVE).bind(CURSOR).bind(from).bind(to).execute(&mut *$transaction).await?;
-            if moved.rows_affected() == 0 {
-                return Ok(false);
-            }
-            for class in classes {
-                let insert = sqlx::query(CLASSES).bind(class.term).bind(class.merchant_id).bind(class.state);
-                insert.bind(class.r#type.as_deref()).bind(class.status.as_deref()).execute(&mut *$transaction).await?;
-            }
-        }};
-    }
     if db.kind == Kind::Postgres {
         let mut transaction = db.orm.get_postgres_connection_pool().begin().await?;
-        moved_with_classes!(transaction);
+        let moved = sqlx::query(cursor::MOVE).bind(CURSOR).bind(from).bind(to).execute(&mut *transaction).await?;
+        if moved.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query(
+            "INSERT INTO callback_classes (term, merchant_id, state, type, status)
+             SELECT * FROM unnest($1::int8[], $2::int2[], $3::int2[], $4::text[], $5::text[]) ON CONFLICT DO NOTHING",
+        )
+        .bind(classes.iter().map(|class| class.term).collect::<Vec<_>>())
+        .bind(classes.iter().map(|class| class.merchant_id).collect::<Vec<_>>())
+        .bind(classes.iter().map(|class| class.state).collect::<Vec<_>>())
+        .bind(classes.iter().map(|class| class.r#type.as_deref()).collect::<Vec<_>>())
+        .bind(classes.iter().map(|class| class.status.as_deref()).collect::<Vec<_>>())
+        .execute(&mut *transaction)
+        .await?;
         let (terms, ids): (Vec<i64>, Vec<i64>) = found.iter().copied().unzip();
         sqlx::query("INSERT INTO callback_terms (term, callback_id) SELECT * FROM unnest($1::int8[], $2::int8[])")
             .bind(terms)
@@ -186,7 +185,19 @@ async fn write(
         return Ok(true);
     }
     let mut transaction = db.orm.get_sqlite_connection_pool().begin().await?;
-    moved_with_classes!(transaction);
+    let moved = sqlx::query(cursor::MOVE).bind(CURSOR).bind(from).bind(to).execute(&mut *transaction).await?;
+    if moved.rows_affected() == 0 {
+        return Ok(false);
+    }
+    for classes in classes.chunks(INSERT_ROWS) {
+        let mut insert =
+            sqlx::QueryBuilder::new("INSERT INTO callback_classes (term, merchant_id, state, type, status) ");
+        insert.push_values(classes, |mut row, class| {
+            row.push_bind(class.term).push_bind(class.merchant_id).push_bind(class.state);
+            row.push_bind(class.r#type.as_deref()).push_bind(class.status.as_deref());
+        });
+        insert.push(" ON CONFLICT DO NOTHING").build().persistent(false).execute(&mut *transaction).await?;
+    }
     for found in found.chunks(INSERT_ROWS) {
         let mut insert = sqlx::QueryBuilder::new("INSERT INTO callback_terms (term, callback_id) ");
         insert.push_values(found, |mut row, (term, id)| {

@@ -17,7 +17,7 @@ const PACE: Duration = Duration::from_millis(250);
 /// Entries of other replicas are noticed after this long.
 const POLL: Duration = Duration::from_secs(2);
 /// For each moment of work while callbacks arrive, this many of rest: booking has the database first.
-const REST: u32 = 3;
+const REST: u32 = 9;
 
 /// What following needs.
 pub struct Index {
