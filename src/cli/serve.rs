@@ -131,7 +131,8 @@ impl Running {
             });
         }
         if part != Part::Receive {
-            spawn_workers(&app, &mut tasks, &working);
+            let index = index(&app).await?;
+            spawn_workers(&app, index, &mut tasks, &working);
         }
         let merchants = app.settings.merchants.len();
         info!(?public, %admin, merchants, version = env!("CARGO_PKG_VERSION"), "Ready");
@@ -161,7 +162,12 @@ impl Running {
     }
 }
 
-fn spawn_workers(app: &Arc<App>, tasks: &mut Tasks, working: &CancellationToken) {
+async fn index(app: &App) -> anyhow::Result<Index> {
+    let (metrics, position) = (Arc::clone(&app.metrics), app.booker.position());
+    Ok(Index { db: app.db.hasty().await?, metrics, position, last: 0 })
+}
+
+fn spawn_workers(app: &Arc<App>, index: Index, tasks: &mut Tasks, working: &CancellationToken) {
     let (db, metrics, clock) = (app.db.clone(), Arc::clone(&app.metrics), app.clock);
     let retry = Retry { db: db.clone(), booker: app.booker.clone(), metrics: Arc::clone(&metrics), clock };
     let stop = working.clone();
@@ -169,8 +175,6 @@ fn spawn_workers(app: &Arc<App>, tasks: &mut Tasks, working: &CancellationToken)
         let _: () = worker::run(retry, stop).await;
         Ok(())
     });
-    let (position, last) = (app.booker.position(), 0);
-    let index = Index { db: db.clone(), metrics: Arc::clone(&metrics), position, last };
     let stop = working.clone();
     tasks.spawn("index worker", async {
         let _: () = worker::run(index, stop).await;

@@ -1,6 +1,6 @@
 //! Keeps what searches and statements go by close behind the ledger: account lines follow the journal, terms the
-//! callbacks. While callbacks arrive it takes a part of one core at most: whoever reads adds what is not followed yet, so
-//! being behind costs them time, never rows.
+//! callbacks. While callbacks arrive or events pile up it takes a part of one core at most: whoever reads adds what is not
+//! followed yet, so being behind costs them time, never rows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +16,15 @@ use crate::store::{Db, lines, replays, terms};
 const PACE: Duration = Duration::from_millis(250);
 /// Entries of other replicas are noticed after this long.
 const POLL: Duration = Duration::from_secs(2);
-/// For each moment of work while callbacks arrive, this many of rest: booking has the database first.
+/// For each moment of work while others have the database first, this many of rest.
 const REST: u32 = 9;
+
+/// Events that wait while publishing is behind, not merely under way.
+const EVENTS_BEHIND: u64 = 5_000;
 
 /// What following needs.
 pub struct Index {
+    /// Whose commits need not wait for the disk: what is lost with the power is followed again.
     pub db: Db,
     pub metrics: Arc<Metrics>,
     /// The journal's last position, as far as this process books.
@@ -42,7 +46,10 @@ impl Worker for Index {
         let is_behind = pending > 0;
         if is_behind {
             let last = replays::last_callback(&self.db).await?;
-            if std::mem::replace(&mut self.last, last) != last {
+            let is_receiving = std::mem::replace(&mut self.last, last) != last;
+            let is_blocked = self.metrics.publishing_blocked.get() > 0;
+            let is_publishing = !is_blocked && self.metrics.outbox_pending.get() > EVENTS_BEHIND;
+            if is_receiving || is_publishing {
                 sleep(begun.elapsed().saturating_mul(REST)).await;
             }
         }
