@@ -60,9 +60,12 @@ pub fn now_us() -> i64 {
 impl App {
     /// Connects to a migrated database and starts the booker in `tasks`.
     pub async fn start(settings: Settings, tokens: Vec<Token>, tasks: &mut Tasks) -> anyhow::Result<Arc<Self>> {
+        // Reading the system's certificates takes about as long as asking the database.
+        let alphapo = settings.alphapo.clone();
+        let client = tokio::task::spawn_blocking(move || Client::try_new(&alphapo));
         let db = database(&settings).await?;
         let names: Vec<_> = settings.merchants.iter().map(|merchant| merchant.name.clone()).collect();
-        let ids = store::merchants::ensure(&db, &names).await?;
+        let (ids, names) = store::merchants::ensure(&db, &names).await?;
         let keys = settings.merchants.iter().zip(&ids).map(|(merchant, id)| MerchantKeys {
             merchant: *id,
             key: merchant.key.clone(),
@@ -70,9 +73,8 @@ impl App {
         });
         let keyring = Arc::new(Keyring::try_new(keys)?);
         let credentials = ids.iter().copied().zip(settings.merchants.iter().map(Credentials::from)).collect();
-        let client = Client::try_new(&settings.alphapo)?;
+        let client = client.await??;
         let metrics = Arc::new(Metrics::default());
-        let names = store::merchants::all(&db).await?;
         let (booker, desk) = booker::booker(booker_parts(&settings, &names, &db, (&metrics, &keyring)));
         tasks.spawn("booker", async {
             let _: () = desk.await;
@@ -172,13 +174,13 @@ pub fn booker_parts(
 /// Waits for the database as long as the settings allow, and refuses one whose schema is not this program's.
 pub async fn database(settings: &Settings) -> anyhow::Result<Db> {
     let db = reach(settings).await?;
-    let missing = schema::missing(&db).await?;
+    let schema::Difference { missing, is_newer } = schema::difference(&db).await?;
     if missing > 0 {
         return Err(anyhow!(
             "the database lacks {missing} migrations of this version: run `tallyhook migrate up` first"
         ));
     }
-    if schema::is_newer(&db).await? {
+    if is_newer {
         return Err(anyhow!("the database was migrated by a newer version of tallyhook: run that version instead"));
     }
     Ok(db)

@@ -12,23 +12,38 @@ pub struct Step {
     pub is_applied: bool,
 }
 
+/// How a database and this program differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Difference {
+    /// Migrations that the database lacks.
+    pub missing: usize,
+    /// Whether it holds migrations that this program does not know: it is older than its database.
+    pub is_newer: bool,
+}
+
 /// Every migration in order. Reads only: a database without any tables has none applied.
 pub async fn steps(db: &Db) -> Result<Vec<Step>, StoreError> {
-    let applied = applied(db).await?;
+    Ok(steps_of(&applied(db).await?))
+}
+
+fn steps_of(applied: &[String]) -> Vec<Step> {
     let name = |migration: &dyn migration::MigrationTrait| migration.name().to_owned();
     let all = Migrator::migrations();
-    Ok(all.iter().map(|m| name(m.as_ref())).map(|name| Step { is_applied: applied.contains(&name), name }).collect())
+    all.iter().map(|m| name(m.as_ref())).map(|name| Step { is_applied: applied.contains(&name), name }).collect()
+}
+
+/// How this database and this program differ.
+pub async fn difference(db: &Db) -> Result<Difference, StoreError> {
+    let applied = applied(db).await?;
+    let known = steps_of(&applied);
+    let missing = known.iter().filter(|step| !step.is_applied).count();
+    let is_newer = applied.iter().any(|name| !known.iter().any(|step| step.name == *name));
+    Ok(Difference { missing, is_newer })
 }
 
 /// The migrations that the database lacks.
 pub async fn missing(db: &Db) -> Result<usize, StoreError> {
-    Ok(steps(db).await?.iter().filter(|step| !step.is_applied).count())
-}
-
-/// Whether this database holds migrations that this program does not know: it is older than its database.
-pub async fn is_newer(db: &Db) -> Result<bool, StoreError> {
-    let known: Vec<_> = steps(db).await?.into_iter().map(|step| step.name).collect();
-    Ok(applied(db).await?.iter().any(|name| !known.contains(name)))
+    Ok(difference(db).await?.missing)
 }
 
 async fn applied(db: &Db) -> Result<Vec<String>, StoreError> {
