@@ -18,7 +18,7 @@ use entity::account_line::{Column, Entity};
 /// The cursor over the journal.
 pub const CURSOR: &str = "lines";
 /// Journal entries that one step follows.
-const STEP: i64 = 1_000;
+const STEP: i64 = 500;
 /// Rows of one insert: below SQLite's limit of parameters.
 const INSERT_ROWS: usize = 5_000;
 

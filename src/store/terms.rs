@@ -17,7 +17,7 @@ use entity::{callback_class as class, callback_term as term};
 /// The cursor over the callbacks.
 pub const CURSOR: &str = "terms";
 /// Callbacks that one step follows.
-const STEP: i64 = 1_000;
+const STEP: i64 = 500;
 /// Rows of one insert: below SQLite's limit of parameters.
 const INSERT_ROWS: usize = 6_000;
 /// Classes that a filter may mean: beyond, it means too many callbacks to need an index.

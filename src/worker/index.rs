@@ -18,6 +18,7 @@ const PACE: Duration = Duration::from_millis(250);
 const POLL: Duration = Duration::from_secs(2);
 /// For each moment of work while others have the database first, this many of rest.
 const REST: u32 = 9;
+const REST_MAX: Duration = Duration::from_secs(3);
 
 /// Events that wait while publishing is behind, not merely under way.
 const EVENTS_BEHIND: u64 = 5_000;
@@ -50,7 +51,7 @@ impl Worker for Index {
             let is_blocked = self.metrics.publishing_blocked.get() > 0;
             let is_publishing = !is_blocked && self.metrics.outbox_pending.get() > EVENTS_BEHIND;
             if is_receiving || is_publishing {
-                sleep(begun.elapsed().saturating_mul(REST)).await;
+                sleep(begun.elapsed().saturating_mul(REST).min(REST_MAX)).await;
             }
         }
         Ok(if is_behind { Progress::More } else { Progress::Idle })

@@ -97,13 +97,14 @@ async fn the_callbacks_of_a_payment_may_go_to_any_replica() {
 /// One replica has looked for the order, and is kept from looking at what it speaks of until the other has booked it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_another_replica_books_between_two_looks_is_a_repeat() {
-    // Seen only by the replica that has this schema in its path.
+    // Seen only by the replica that has this schema in its path. A locked table is waited for before the rows are looked at.
     const SLOW: &str = "CREATE SCHEMA slow;
-        CREATE FUNCTION slow.wait() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
-            PERFORM pg_advisory_lock_shared(1); PERFORM pg_advisory_unlock_shared(1); RETURN true; END $$;
-        CREATE VIEW slow.discrepancies AS SELECT * FROM public.discrepancies WHERE slow.wait()";
-    const WAITING: &str = "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'advisory'
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        CREATE TABLE slow.gate ();
+        CREATE VIEW slow.discrepancies AS
+            SELECT * FROM public.discrepancies WHERE NOT EXISTS (SELECT FROM slow.gate)";
+    const WAITING: &str = "SELECT 1 FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+        WHERE NOT l.granted AND c.relname = 'gate'
+            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     let app = TestApp::as_part(Backend::Postgres, &[], Part::Receive).await;
     let slow = launch_as(&format!("{}?options[search_path]=slow,public", app.url), &[], Part::Receive).await;
     assert_eq!(app.receive(&deposit(7_000_001, None, "0.1", "tx-1")).await, StatusCode::OK);
@@ -125,7 +126,7 @@ async fn an_order_that_another_replica_books_between_two_looks_is_a_repeat() {
     let db = Db::lazy(&app.url, 1).await.expect("a database");
     db.orm.execute_unprepared(SLOW).await.expect("a schema");
     let lock = db.orm.begin().await.expect("a transaction");
-    lock.execute_unprepared("SELECT pg_advisory_xact_lock(1)").await.expect("a lock");
+    lock.execute_unprepared("LOCK TABLE slow.gate IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
     let meanwhile = async {
         eventually("it has looked, and waits", Duration::from_secs(4), async || {
             let question = Statement::from_string(sea_orm::DatabaseBackend::Postgres, WAITING);

@@ -32,7 +32,7 @@ use crate::store::events::MerchantNames;
 use crate::store::{Db, StoreError, cursor, events, merchants};
 
 /// Events read at once, and confirmed ones after which the cursor moves.
-const PAGE: usize = 1_000;
+const PAGE: usize = 500;
 const SAVE_EVENTS: i64 = 1_000;
 /// The cursor moves after this long, however few they are: a commit for each would cost the booker its own.
 const SAVE_EVERY: Duration = Duration::from_millis(200);
