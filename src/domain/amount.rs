@@ -114,7 +114,7 @@ impl fmt::Display for Amount {
         if self.0 < 0 {
             out.write_str("-")?;
         }
-        // Most amounts fit, and 64 bits are written in a third of the time.
+        // Most fit into 64 bits, which are written faster.
         match u64::try_from(whole) {
             Ok(whole) => write!(out, "{whole}")?,
             Err(_beyond) => write!(out, "{whole}")?,
