@@ -8,6 +8,7 @@ mod postgres_batch;
 mod postgres_rows;
 pub mod retired;
 pub mod sqlite;
+mod sqlite_batch;
 mod sqlite_rare;
 
 use sqlx::Connection as _;

@@ -38,12 +38,7 @@ pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<(), Store
     command(connection, "BEGIN IMMEDIATE").await
 }
 
-async fn head(connection: &mut SqliteConnection) -> Result<Head, StoreError> {
-    let row = sqlx::query(
-        "SELECT position, turn, callback_id, payment_id, customer_id, account_id, retirements, hash FROM journal_head WHERE id = 1",
-    )
-    .fetch_one(connection)
-    .await?;
+fn head_row(row: &SqliteRow) -> Result<Head, StoreError> {
     let mut numbers = [0; 7];
     for (index, number) in numbers.iter_mut().enumerate() {
         *number = row.try_get(index)?;
@@ -75,23 +70,8 @@ pub(super) async fn look(
     keys: &[Key<'_>],
     references: &[ReferenceKey],
 ) -> Result<Seen, StoreError> {
-    let head = head(connection).await?;
-    let mut query = question(
-        "merchant, locality, digest, family, ext, fingerprint",
-        keys,
-        |row, key| {
-            row.push_bind(key.merchant.0).push_bind(key.locality).push_bind(key.digest.to_vec());
-            row.push_bind(key.family.code()).push_bind(key.ext_id.map(str::to_owned)).push_bind(key.fingerprint);
-        },
-        "SELECT i.ord, c.id, p.id, p.status, p.facts, p.customer_id,
-            EXISTS (SELECT 1 FROM payments t WHERE t.fingerprint = i.fingerprint AND t.merchant_id = i.merchant
-                AND NOT (t.family = i.family AND t.ext_id = i.ext)) AS twin
-         FROM i
-         LEFT JOIN callbacks c ON c.locality = i.locality AND c.digest = i.digest AND c.merchant_id = i.merchant
-         LEFT JOIN payments p ON p.ext_id = i.ext AND p.family = i.family AND p.merchant_id = i.merchant
-         WHERE c.id IS NOT NULL OR p.id IS NOT NULL OR twin",
-    );
-    let rows = query.build().persistent(false).fetch_all(&mut *connection).await?;
+    let (head, rows) = super::sqlite_batch::look(connection, keys).await?;
+    let head = head_row(&head)?;
     let found = place(rows.iter().map(found_row).collect::<Result<_, _>>()?, keys.len())?;
     let customers = if references.is_empty() { Vec::new() } else { customers_of(connection, references).await? };
     Ok(Seen { head, found, customers })
@@ -181,21 +161,7 @@ pub(super) async fn write(
     if writes.decides_nothing() {
         return Ok(true);
     }
-    write_arrivals(connection, writes).await?;
-    write_ledger(connection, writes).await?;
-    sqlx::query(
-        "UPDATE journal_head SET position = ?, hash = ?, turn = ?, callback_id = ?, payment_id = ?, customer_id = ?,
-            account_id = ? WHERE id = 1",
-    )
-    .bind(after.position)
-    .bind(after.hash.as_slice())
-    .bind(after.turn)
-    .bind(after.callback)
-    .bind(after.payment)
-    .bind(after.customer)
-    .bind(after.account)
-    .execute(connection)
-    .await?;
+    super::sqlite_batch::write_batch(connection, writes, after).await?;
     Ok(true)
 }
 
@@ -214,89 +180,6 @@ pub(super) async fn insert<T>(
         builder.push_values(chunk, |mut row, value| bind(&mut row, value));
         builder.push(" ").push(tail);
         builder.build().persistent(false).execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-async fn write_arrivals(connection: &mut SqliteConnection, writes: &Writes<'_>) -> Result<(), StoreError> {
-    let into = "callbacks (id, merchant_id, family, state, reason, policy, entries, locality, turn, position,
-        payment_id, customer_id, received_us, decided_us, digest, signature, type, status, ext_id, foreign_id,
-        end_user_reference, address, txids, detail, headers, body, origin)";
-    insert(
-        connection,
-        into,
-        &writes.arrivals,
-        |row, (a, v)| {
-            row.push_bind(v.id.0).push_bind(a.merchant.0).push_bind(a.head.family().code()).push_bind(v.state.code());
-            row.push_bind(v.reason.map(crate::domain::reason::Reason::code)).push_bind(v.policy).push_bind(v.entries);
-            row.push_bind(a.locality).push_bind(v.turn).push_bind(v.position);
-            row.push_bind(v.payment.map(|id| id.0)).push_bind(v.customer.map(|id| id.0));
-            row.push_bind(a.received_us).push_bind(v.decided_us);
-            row.push_bind(a.digest.to_vec()).push_bind(a.signature.to_vec());
-            row.push_bind(a.head.kind.clone()).push_bind(a.head.status.clone()).push_bind(a.head.payment_id.clone());
-            row.push_bind(a.head.foreign_id.clone()).push_bind(a.head.end_user_reference.clone());
-            row.push_bind(a.head.address.clone()).push_bind(super::join_txids(a.head)).push_bind(v.detail.clone());
-            row.push_bind(a.headers.to_owned()).push_bind(a.body.to_vec()).push_bind(a.origin.code());
-        },
-        "",
-    )
-    .await
-}
-
-async fn write_ledger(connection: &mut SqliteConnection, writes: &Writes<'_>) -> Result<(), StoreError> {
-    insert(
-        connection,
-        "payments (id, merchant_id, family, status, facts, fingerprint, customer_id, ext_id)",
-        &writes.payments,
-        |row, payment| {
-            row.push_bind(payment.id.0).push_bind(payment.merchant.0).push_bind(payment.family.code());
-            row.push_bind(payment.status.code()).push_bind(payment.facts).push_bind(payment.fingerprint);
-            row.push_bind(payment.customer.map(|id| id.0)).push_bind(payment.ext_id.clone());
-        },
-        "ON CONFLICT (ext_id, family, merchant_id) DO UPDATE SET status = excluded.status, facts = excluded.facts,
-            fingerprint = excluded.fingerprint, customer_id = excluded.customer_id",
-    )
-    .await?;
-    let text = |amount: Option<Amount>| amount.map(|amount| amount.to_string());
-    insert(
-        connection,
-        "journal (position, merchant_id, event, effect, reason, postings, subject, callback_id, payment_id,
-            customer_id, at_us, hash, currency, amount, fee, balance_after)",
-        &writes.entries,
-        |row, (entry, hash)| {
-            row.push_bind(entry.position).push_bind(entry.merchant.0).push_bind(entry.event.code());
-            row.push_bind(entry.effect.code()).push_bind(entry.reason.map(crate::domain::reason::Reason::code));
-            row.push_bind(i16::try_from(entry.postings.len()).unwrap_or(i16::MAX)).push_bind(entry.subject);
-            row.push_bind(entry.callback.0).push_bind(entry.payment.map(|id| id.0));
-            row.push_bind(entry.customer.map(|id| id.0)).push_bind(entry.at_us).push_bind(hash.to_vec());
-            row.push_bind(entry.currency.clone()).push_bind(text(entry.amount)).push_bind(text(entry.fee));
-            row.push_bind(text(entry.balance_after));
-        },
-        "",
-    )
-    .await?;
-    let postings: Vec<_> = super::numbered_postings(&writes.entries).collect();
-    insert(
-        connection,
-        "postings (position, ordinal, debit_id, credit_id, amount)",
-        &postings,
-        |row, (position, ordinal, posting)| {
-            row.push_bind(*position).push_bind(*ordinal).push_bind(posting.debit.0).push_bind(posting.credit.0);
-            row.push_bind(posting.amount.to_string());
-        },
-        "",
-    )
-    .await?;
-    for chunk in writes.balances.chunks(1_000) {
-        let mut query = question(
-            "id, balance",
-            chunk,
-            |row, (id, balance)| {
-                row.push_bind(id.0).push_bind(balance.to_string());
-            },
-            "UPDATE accounts SET balance = i.balance FROM i WHERE accounts.id = i.id",
-        );
-        query.build().persistent(false).execute(&mut *connection).await?;
     }
     Ok(())
 }
