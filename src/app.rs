@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, anyhow};
+use futures_util::future::{Either, select};
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -173,8 +174,23 @@ pub fn booker_parts(
 
 /// Waits for the database as long as the settings allow, and refuses one whose schema is not this program's.
 pub async fn database(settings: &Settings) -> anyhow::Result<Db> {
-    let db = reach(settings).await?;
-    let schema::Difference { missing, is_newer } = schema::difference(&db).await?;
+    let db = Db::lazy(settings.database.url.expose_secret(), settings.database.max_connections).await?;
+    // The first question goes out beside the knock: where all is well, only one connection has to be waited for.
+    let (reaching, asking) = (Box::pin(knock(&db, settings)), Box::pin(schema::difference(&db)));
+    let asked = match select(reaching, asking).await {
+        Either::Left((reached, asking)) => {
+            reached?;
+            asking.await
+        }
+        Either::Right((asked, reaching)) => {
+            reaching.await?;
+            asked
+        }
+    };
+    let schema::Difference { missing, is_newer } = match asked {
+        Ok(difference) => difference,
+        Err(_too_early) => schema::difference(&db).await?,
+    };
     if missing > 0 {
         return Err(anyhow!(
             "the database lacks {missing} migrations of this version: run `tallyhook migrate up` first"
@@ -189,6 +205,11 @@ pub async fn database(settings: &Settings) -> anyhow::Result<Db> {
 /// Waits for the database as long as the settings allow.
 pub async fn reach(settings: &Settings) -> anyhow::Result<Db> {
     let db = Db::lazy(settings.database.url.expose_secret(), settings.database.max_connections).await?;
+    knock(&db, settings).await?;
+    Ok(db)
+}
+
+async fn knock(db: &Db, settings: &Settings) -> anyhow::Result<()> {
     let patience = std::time::Duration::from_secs(settings.database.connect_timeout_s);
     let started = std::time::Instant::now();
     let mut pause = std::time::Duration::from_millis(200);
@@ -196,7 +217,7 @@ pub async fn reach(settings: &Settings) -> anyhow::Result<Db> {
         // A connection of its own says why it can't be made; the pool would only say that its patience ran out.
         let attempt = tokio::time::timeout(patience.min(std::time::Duration::from_secs(3)), db.knock());
         let error = match attempt.await {
-            Ok(Ok(())) => return Ok(db),
+            Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => anyhow::Error::new(error),
             Err(_elapsed) => anyhow!("no answer"),
         };

@@ -47,15 +47,16 @@ pub async fn missing(db: &Db) -> Result<usize, StoreError> {
 }
 
 async fn applied(db: &Db) -> Result<Vec<String>, StoreError> {
-    let manager = migration::SchemaManager::new(&db.orm);
-    if !manager.has_table("seaql_migrations").await? {
-        return Ok(Vec::new());
-    }
     let rows = db.orm.query_all_raw(sea_orm::Statement::from_string(
         db.orm.get_database_backend(),
         "SELECT version FROM seaql_migrations ORDER BY version",
     ));
-    rows.await?.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+    match rows.await {
+        Ok(rows) => rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect(),
+        // Whether there is a table takes PostgreSQL longer than all else at a start: asked only if there seems to be none.
+        Err(error) if migration::SchemaManager::new(&db.orm).has_table("seaql_migrations").await? => Err(error.into()),
+        Err(_no_table) => Ok(Vec::new()),
+    }
 }
 
 /// Applies what is missing. Replicas that start together wait for each other: the migrations themselves take no lock.
