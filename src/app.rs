@@ -175,16 +175,17 @@ pub fn booker_parts(
 /// Waits for the database as long as the settings allow, and refuses one whose schema is not this program's.
 pub async fn database(settings: &Settings) -> anyhow::Result<Db> {
     let db = Db::lazy(settings.database.url.expose_secret(), settings.database.max_connections).await?;
-    // The first question goes out beside the knock: where all is well, only one connection has to be waited for.
+    // The first question goes out beside the knock: where it is answered, nobody needs to be told why not.
     let (reaching, asking) = (Box::pin(knock(&db, settings)), Box::pin(schema::difference(&db)));
     let asked = match select(reaching, asking).await {
         Either::Left((reached, asking)) => {
             reached?;
             asking.await
         }
-        Either::Right((asked, reaching)) => {
+        Either::Right((Ok(difference), _reaching)) => Ok(difference),
+        Either::Right((Err(error), reaching)) => {
             reaching.await?;
-            asked
+            Err(error)
         }
     };
     let schema::Difference { missing, is_newer } = match asked {

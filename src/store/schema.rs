@@ -1,7 +1,7 @@
 //! The schema's version: what is applied, what is missing. Only `migrate up` and `demo` change it.
 
 use migration::{Migrator, MigratorTrait};
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
 
 use super::{Db, Kind, StoreError};
 
@@ -53,6 +53,7 @@ async fn applied(db: &Db) -> Result<Vec<String>, StoreError> {
     ));
     match rows.await {
         Ok(rows) => rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect(),
+        Err(error @ (DbErr::Conn(_) | DbErr::ConnectionAcquire(_))) => Err(error.into()),
         // Whether there is a table takes PostgreSQL longer than all else at a start: asked only if there seems to be none.
         Err(error) if migration::SchemaManager::new(&db.orm).has_table("seaql_migrations").await? => Err(error.into()),
         Err(_no_table) => Ok(Vec::new()),

@@ -1,5 +1,6 @@
 //! The statements of the booking transaction, the same questions on both databases. Multi-row and written by hand:
-//! a batch costs the same handful of statements whatever its size. Only the booker calls this.
+//! a batch costs a handful of statements whatever its size, on SQLite for each 128 of its members. Only the booker calls
+//! this.
 
 pub mod own;
 pub mod pool;

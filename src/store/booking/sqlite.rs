@@ -8,8 +8,7 @@ use sqlx::{ConnectOptions as _, Executor as _, Row as _, Sqlite, SqliteConnectio
 
 use super::sqlite_rare::write_rare;
 use super::{
-    AccountKey, FoundRow, Head, Key, ReferenceKey, Seen, StandingRow, StoreError, Writes, head_from, parse_amount,
-    place,
+    AccountKey, FoundRow, Head, Key, ReferenceKey, Seen, StandingRow, StoreError, Writes, parse_amount, place,
 };
 use crate::domain::amount::Amount;
 use crate::domain::ids::{AccountId, CallbackId, CustomerId};
@@ -38,14 +37,6 @@ pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<(), Store
     command(connection, "BEGIN IMMEDIATE").await
 }
 
-fn head_row(row: &SqliteRow) -> Result<Head, StoreError> {
-    let mut numbers = [0; 7];
-    for (index, number) in numbers.iter_mut().enumerate() {
-        *number = row.try_get(index)?;
-    }
-    head_from(numbers, row.try_get(7)?)
-}
-
 /// `WITH i(columns) AS (VALUES (0, …), (1, …), …) query`: the rows of a question, numbered in `ord`.
 fn question<T>(
     columns: &'static str,
@@ -71,7 +62,6 @@ pub(super) async fn look(
     references: &[ReferenceKey],
 ) -> Result<Seen, StoreError> {
     let (head, rows) = super::sqlite_batch::look(connection, keys).await?;
-    let head = head_row(&head)?;
     let found = place(rows.iter().map(found_row).collect::<Result<_, _>>()?, keys.len())?;
     let customers = if references.is_empty() { Vec::new() } else { customers_of(connection, references).await? };
     Ok(Seen { head, found, customers })
@@ -165,8 +155,7 @@ pub(super) async fn write(
     Ok(true)
 }
 
-/// One multi-row insert, in chunks that stay below SQLite's 32,766 parameters. The statement is kept prepared only
-/// for a full chunk: the others differ in length each time.
+/// One multi-row insert, in chunks that stay below SQLite's 32,766 parameters: for what most batches have none of.
 pub(super) async fn insert<T>(
     connection: &mut SqliteConnection,
     into: &'static str,

@@ -1,4 +1,4 @@
-//! The rows of a batch in one trip to SQLite's thread, and the questions before it.
+//! What is asked before a batch, and its rows: one trip to SQLite's thread each, for up to 128 members.
 //!
 //! A statement of as many rows as there happen to be would be parsed anew for every batch, which took a quarter of
 //! SQLite's time. These have room for a power of two, so that a handful of each is prepared once and kept; rows
@@ -8,12 +8,12 @@
 //! the statement.
 
 use std::fmt::Write as _;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Arguments as _, AssertSqlSafe, Encode, SqlSafeStr as _, SqlStr, Sqlite, SqliteConnection, Type};
+use sqlx::{Arguments as _, AssertSqlSafe, Encode, Row as _, SqlSafeStr as _, SqlStr, Sqlite, SqliteConnection, Type};
 
-use super::{Head, Key, StoreError, Writes};
+use super::{Head, Key, StoreError, Writes, head_from};
 use crate::domain::amount::Amount;
 use crate::domain::reason::Reason;
 
@@ -36,6 +36,7 @@ struct Script<const PARTS: usize> {
 
 const LEAST_ROOM: usize = 4;
 const MOST_ROOM: usize = 128;
+const HEAD_COLUMNS: usize = 8;
 
 static LOOK: Script<1> = Script {
     first: "SELECT position, turn, callback_id, payment_id, customer_id, account_id, retirements, hash
@@ -123,7 +124,7 @@ impl<const PARTS: usize> Script<PARTS> {
             write!(text, "{before}VALUES {rows}{after}").expect("a string takes what is written");
         }
         text.push_str(self.last);
-        AssertSqlSafe(text).into_sql_str()
+        AssertSqlSafe(Arc::<str>::from(text)).into_sql_str()
     }
 }
 
@@ -143,10 +144,14 @@ impl Given {
 
     /// The rows of a part, and nulls for what is left of its room.
     fn rows<T>(&mut self, part: &Part, room: usize, rows: &[T], put: impl Fn(&mut Self, &T)) {
-        let before = self.0.len();
-        rows.iter().for_each(|row| put(self, row));
-        let whole = before.saturating_add(room.saturating_mul(part.each).saturating_mul(part.columns));
-        while self.0.len() < whole {
+        for row in rows {
+            let before = self.0.len();
+            put(self, row);
+            // One too few would shift all that follow, and the nulls would hide it.
+            assert_eq!(self.0.len(), before.saturating_add(part.columns), "a row is not what its statement takes");
+        }
+        let left = room.saturating_mul(part.each).saturating_sub(rows.len());
+        for _ in 0..left.saturating_mul(part.columns) {
             self.put(None::<i64>);
         }
     }
@@ -156,12 +161,12 @@ impl Given {
 pub(super) async fn look(
     connection: &mut SqliteConnection,
     keys: &[Key<'_>],
-) -> Result<(SqliteRow, Vec<SqliteRow>), StoreError> {
+) -> Result<(Head, Vec<SqliteRow>), StoreError> {
     let mut head = None;
     let mut found = Vec::new();
     let numbered: Vec<_> = (0_i64..).zip(keys).collect();
     let mut rest = numbered.as_slice();
-    while head.is_none() || !rest.is_empty() {
+    loop {
         let room = room(rest.len());
         let [part] = &LOOK.parts;
         let mut given = Given(SqliteArguments::default());
@@ -170,11 +175,23 @@ pub(super) async fn look(
             row.put(key.family.code()).put(key.ext_id).put(key.fingerprint);
         });
         let mut rows = sqlx::query_with(LOOK.text(room), given.0).fetch_all(&mut *connection).await?.into_iter();
-        head = head.or(rows.next());
+        // Each script tells the head; the first one's counts.
+        let told = rows.next().filter(|row| row.len() == HEAD_COLUMNS);
+        let told = told.ok_or_else(|| StoreError::Corrupt("there is no journal head".into()))?;
+        let head = head.get_or_insert(told);
         found.extend(rows);
+        if rest.is_empty() {
+            return Ok((head_row(head)?, found));
+        }
     }
-    let head = head.ok_or_else(|| StoreError::Corrupt("there is no journal head".into()))?;
-    Ok((head, found))
+}
+
+fn head_row(row: &SqliteRow) -> Result<Head, StoreError> {
+    let mut numbers = [0; 7];
+    for (index, number) in numbers.iter_mut().enumerate() {
+        *number = row.try_get(index)?;
+    }
+    head_from(numbers, row.try_get(7)?)
 }
 
 /// The arrivals, the ledger and the new head.
