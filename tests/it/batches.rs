@@ -15,7 +15,7 @@ use crate::support::{Backend, TestApp};
 stories!(a_batch_of_any_size_is_booked_whole_and_once);
 
 /// Around each room that SQLite's statements have, and above what one batch takes.
-const SIZES: [usize; 18] = [1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33, 64, 65, 127, 128, 129, 257, 600];
+const SIZES: [usize; 19] = [1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 32, 33, 64, 65, 127, 128, 129, 257, 600];
 
 async fn a_batch_of_any_size_is_booked_whole_and_once(backend: Backend) {
     let app = TestApp::start(backend).await;

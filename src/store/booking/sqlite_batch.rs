@@ -157,7 +157,7 @@ impl Given {
     }
 }
 
-/// The head's row, and one for each key under which anything is stored.
+/// The head, and a row for each key under which anything is stored.
 pub(super) async fn look(
     connection: &mut SqliteConnection,
     keys: &[Key<'_>],
