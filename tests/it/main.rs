@@ -11,6 +11,7 @@ mod access;
 mod admin;
 mod asks;
 mod audit;
+mod backlog;
 mod batches;
 mod board;
 mod books;

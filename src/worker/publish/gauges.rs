@@ -6,9 +6,9 @@ use super::{GAUGES_EVERY, Publisher};
 use crate::store::{StoreError, cursor, events};
 
 impl Publisher {
-    /// As far as this process knows.
+    /// As far as this process knows: what it books itself, and what the database told last.
     pub(super) fn show_pending(&mut self) -> anyhow::Result<()> {
-        let known = *self.position.borrow();
+        let known = self.told.max(*self.position.borrow());
         let reign = self.reign()?;
         let pending = u64::try_from(known.max(reign.sent).saturating_sub(reign.confirmed)).unwrap_or(0);
         self.metrics.outbox_pending.set(pending);
@@ -29,6 +29,7 @@ impl Publisher {
             None => cursor::state(&self.db, cursor::RABBITMQ).await?.position,
         };
         let backlog = events::backlog(&self.db, position).await?;
+        self.told = position.saturating_add(backlog.pending);
         let age_us = backlog.oldest_us.map_or(0, |at_us| (self.clock)().saturating_sub(at_us));
         self.metrics.outbox_pending.set(u64::try_from(backlog.pending).unwrap_or(0));
         self.metrics.outbox_oldest_ms.set(u64::try_from(age_us.div_euclid(1000)).unwrap_or(0));

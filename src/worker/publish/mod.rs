@@ -92,6 +92,8 @@ pub struct Publisher {
     /// After a failure a single event is sent, until it is confirmed.
     is_probing: bool,
     read_at: Instant,
+    /// The journal's last position, as the database told it at `gauged_at`.
+    told: i64,
     gauged_at: Option<Instant>,
     again: Again,
 }
@@ -112,14 +114,17 @@ impl Publisher {
             ahead: None,
             is_probing: false,
             read_at: Instant::now(),
+            told: 0,
             gauged_at: None,
             again: Again::default(),
         }
     }
 
     async fn page(&mut self) -> anyhow::Result<Progress> {
-        if !self.reigns().await? {
-            self.show_backlog().await?;
+        let reigns = self.reigns().await?;
+        // Before anything that can fail: how much waits, and for how long, is what the alarm goes by.
+        self.show_backlog().await?;
+        if !reigns {
             return Ok(Progress::Idle);
         }
         self.connect().await?;
@@ -132,7 +137,6 @@ impl Publisher {
         if events.is_empty() {
             self.settle().await?;
             self.save_when_due().await?;
-            self.show_backlog().await?;
             return self.again(true).await;
         }
         let is_full = events.len() >= PAGE;
@@ -150,7 +154,6 @@ impl Publisher {
             self.is_probing = false;
         }
         self.save_when_due().await?;
-        self.show_backlog().await?;
         self.again(false).await?;
         // Events of other replicas are not announced, so after one of them another read is due.
         let is_all = !is_full && self.reign()?.sent == *self.position.borrow();
