@@ -163,6 +163,9 @@ pub(crate) struct DrainOptions {
     /// Bytes of each of its messages
     #[arg(long, default_value_t = 700)]
     pub(crate) bare_bytes: usize,
+    /// How often all of it is done, each time on a new database; the median is judged
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) rounds: u16,
 }
 
 #[derive(Args)]
