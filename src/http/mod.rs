@@ -21,6 +21,7 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App as Site, HttpServer, web};
 use anyhow::Context;
+use socket2::SockRef;
 
 use self::access::{Needs, Route, mount};
 use crate::app::App;
@@ -60,6 +61,9 @@ pub fn admin_table() -> impl Iterator<Item = &'static Route> {
     ADMIN.iter().chain(admin::ROUTES).chain(page::ROUTES)
 }
 
+/// Connections that may wait to be accepted. One beyond them is tried again by its client's kernel, a second later.
+const CONNECTIONS_WAITING: i32 = 1024;
+
 /// Takes an address, or says in one sentence why not.
 pub fn bind(address: &str, setting: &str) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).map_err(|error| {
@@ -71,6 +75,8 @@ pub fn bind(address: &str, setting: &str) -> anyhow::Result<TcpListener> {
             anyhow::Error::new(error).context(format!("{setting} = {address} can't be listened on"))
         }
     })?;
+    // A second time, for a longer queue than std's.
+    SockRef::from(&listener).listen(CONNECTIONS_WAITING).context("a listener that can't be given its queue")?;
     listener.set_nonblocking(true).context("a listener that can't be non-blocking")?;
     Ok(listener)
 }

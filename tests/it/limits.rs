@@ -28,6 +28,8 @@ const BODY_TIMEOUT: Duration = Duration::from_millis(500);
 /// Beyond a limit, until the answer must be there on a busy machine.
 const SLACK: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(40);
+const HALF_A_SECOND: Duration = Duration::from_millis(500);
+const BURST: usize = 600;
 const PREVIOUS: &str = "the-secret-before-this-one";
 
 /// Small limits, on a fresh file.
@@ -327,4 +329,18 @@ async fn a_full_queue_is_answered_503_at_once_and_loses_nothing() {
     }
     assert_credited_once(&taken, &feed(&deployment).await);
     assert_eq!(server.terminate().await, Some(0));
+}
+
+/// A client's kernel asks again after a second when the queue is full, and a burst after an outage would wait for it.
+#[test]
+fn a_burst_of_connections_waits_in_line_and_none_is_sent_away() {
+    let listener = tallyhook::http::bind("127.0.0.1:0", "TALLYHOOK_LISTEN").expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    let connect = |number| {
+        std::net::TcpStream::connect_timeout(&address, HALF_A_SECOND)
+            .unwrap_or_else(|error| panic!("connection {number} of the burst: {error}"))
+    };
+    // Nobody accepts them: all are waiting at the same time.
+    let waiting: Vec<_> = (1..=BURST).map(connect).collect();
+    assert_eq!(waiting.len(), BURST);
 }
