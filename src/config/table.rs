@@ -82,7 +82,7 @@ pub static SETTINGS: &[Setting] = &[
     url("broker.url", "", "amqp:// or amqps://, several with commas; empty: events only over HTTP; also as AMQP_URL"),
     setting("broker.declare", "true", "true: declare exchanges and queues at the start; false: they exist"),
     setting("broker.mandatory", "*.credited.*", "routing keys, with commas, of events that a queue must take"),
-    setting("broker.window", "1000", "events sent ahead of the broker's confirms"),
+    setting("broker.window", "250", "events sent ahead of the broker's confirms"),
     setting("broker.delivery_limit", "20", "deliveries of a message before it goes to the dead-letter queue"),
     setting("alphapo.base_url", "https://app.alphapo.net/api/v2", "where the processor's API is"),
     setting("alphapo.connect_timeout_ms", "5000", "milliseconds for a connection to the processor"),

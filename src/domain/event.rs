@@ -147,6 +147,9 @@ struct Payment<'a> {
     foreign_id: Option<&'a str>,
 }
 
+/// What most bodies fit into, so that few are moved while they grow.
+const BODY_BYTES: usize = 1024;
+
 /// Makes the event. The same columns give the same bytes, for ever.
 pub fn compose(told: &Told<'_>) -> Event {
     let head = told.head;
@@ -187,7 +190,8 @@ pub fn compose(told: &Told<'_>) -> Event {
             reason: told.reason.map(Reason::word),
         },
     };
-    let body = serde_json::to_vec(&envelope).expect("strings and numbers always serialise");
+    let mut body = Vec::with_capacity(BODY_BYTES);
+    serde_json::to_writer(&mut body, &envelope).expect("strings and numbers always serialise");
     Event {
         event: told.event,
         position: told.position,

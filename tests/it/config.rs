@@ -69,7 +69,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(settings.alphapo.base_url, "https://app.alphapo.net/api/v2");
     assert!(settings.broker.urls.is_empty() && settings.merchants.is_empty() && settings.tokens.is_empty());
     assert_eq!(settings.broker.mandatory, ["*.credited.*"]);
-    assert_eq!((settings.limits.body_bytes, settings.broker.window, settings.limits.batch), (65536, 1000, 512));
+    assert_eq!((settings.limits.body_bytes, settings.broker.window, settings.limits.batch), (65536, 250, 512));
 }
 
 #[test]
