@@ -21,6 +21,9 @@ Usage: tests/servers.sh VERB DIR [...]
   rabbit-vhost DIR NAME            make a virtual host on DIR's RabbitMQ that guest may use
   rabbitmqctl DIR ARGS...          run rabbitmqctl against DIR's RabbitMQ
 
+TALLYHOOK_TEST_RABBIT_ERL_ARGS replaces "+S 1:1 +sbwt none", with which RabbitMQ leaves the processor to
+the tests; empty, it runs as its package starts it.
+
 Starting again in the same DIR keeps the ports and the data. Stopping leaves the folder: remove it
 yourself. As root, PostgreSQL runs as the user postgres, who must be able to enter DIR.
 TEXT
@@ -204,7 +207,7 @@ rabbit_env() {
         RABBITMQ_PID_FILE=$rabbit/beam.pid RABBITMQ_CONFIG_FILE=$rabbit/rabbitmq.conf \
         RABBITMQ_ENABLED_PLUGINS_FILE=$rabbit/enabled_plugins RABBITMQ_CONF_ENV_FILE=/dev/null \
         RABBITMQ_GENERATED_CONFIG_DIR=$rabbit/gen RABBITMQ_SCHEMA_DIR=$rabbit/schema \
-        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S 1:1 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}" \
+        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="${TALLYHOOK_TEST_RABBIT_ERL_ARGS-+S 1:1 +sbwt none} -kernel inet_dist_use_interface {127,0,0,1}" \
         RABBITMQ_CTL_DIST_PORT_MIN=0 RABBITMQ_CTL_DIST_PORT_MAX=0 \
         RABBITMQ_CTL_ERL_ARGS="+S 1:1 -kernel inet_dist_use_interface {127,0,0,1}" \
         ERL_CRASH_DUMP_SECONDS=0

@@ -96,7 +96,8 @@ pub(crate) fn rows() -> Vec<Row> {
         Row { name: "naive 256", connections: 256, ..NAIVE },
         Row { name: "tallyhook 256 hot", connections: 256, hot: true, ..TALLYHOOK },
         Row { name: "naive 256 hot", connections: 256, hot: true, ..NAIVE },
-        Row { name: "tallyhook 9000/s", rate: Some(9000), ..TALLYHOOK },
+        // Sockets enough that none is waited for: with few, what is measured is how fast these get their answers.
+        Row { name: "tallyhook 9000/s", connections: 256, rate: Some(9000), ..TALLYHOOK },
         Row { name: "tallyhook 64 sqlite", store: Store::Sqlite, ..TALLYHOOK },
     ]
 }

@@ -42,6 +42,7 @@ impl Servers {
         let (postgres, amqp) = (value("TALLYHOOK_TEST_POSTGRES")?, value("TALLYHOOK_TEST_AMQP")?);
         let servers = Self::connect(postgres, amqp, Some((script.to_owned(), dir.to_owned()))).await?;
         undo.0 = None;
+        servers.fill_log().await?;
         Ok(servers)
     }
 
@@ -78,6 +79,14 @@ impl Servers {
         self.sql("CHECKPOINT").await
     }
 
+    /// Files for a gigabyte of log, as a server has that has run for a while: a new one makes each of them, 16 MB of
+    /// zeros and a flush, while commits wait.
+    async fn fill_log(&self) -> Result<()> {
+        let megabyte = "pg_logical_emit_message(false, 'bench', repeat('x', 1000000))";
+        self.sql(&format!("SELECT count({megabyte}) FROM generate_series(1, 1000)")).await?;
+        self.checkpoint().await
+    }
+
     async fn sql(&self, text: &str) -> Result<()> {
         self.admin.execute_unprepared(text).await.with_context(|| format!("running {text}"))?;
         Ok(())
@@ -112,7 +121,10 @@ impl Drop for Stop<'_> {
 }
 
 fn run(script: &Path, args: &[&std::ffi::OsStr]) -> Result<String> {
-    let output = Command::new(script).args(args).stdin(Stdio::null()).output();
+    let mut command = Command::new(script);
+    // RabbitMQ as its package starts it.
+    command.args(args).env("TALLYHOOK_TEST_RABBIT_ERL_ARGS", "").stdin(Stdio::null());
+    let output = command.output();
     let output = output.with_context(|| format!("running {}", script.display()))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{} {args:?} failed: {said}", script.display());
