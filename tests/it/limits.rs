@@ -28,7 +28,8 @@ const BODY_TIMEOUT: Duration = Duration::from_millis(500);
 /// Beyond a limit, until the answer must be there on a busy machine.
 const SLACK: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(40);
-const HALF_A_SECOND: Duration = Duration::from_millis(500);
+/// Less than the second after which a client's kernel tries again.
+const CONNECT_PATIENCE: Duration = Duration::from_millis(500);
 const BURST: usize = 600;
 const PREVIOUS: &str = "the-secret-before-this-one";
 
@@ -337,7 +338,7 @@ fn a_burst_of_connections_waits_in_line_and_none_is_sent_away() {
     let listener = tallyhook::http::bind("127.0.0.1:0", "TALLYHOOK_LISTEN").expect("a free port");
     let address = listener.local_addr().expect("its address");
     let connect = |number| {
-        std::net::TcpStream::connect_timeout(&address, HALF_A_SECOND)
+        std::net::TcpStream::connect_timeout(&address, CONNECT_PATIENCE)
             .unwrap_or_else(|error| panic!("connection {number} of the burst: {error}"))
     };
     // Nobody accepts them: all are waiting at the same time.

@@ -124,8 +124,7 @@ fn run(script: &Path, args: &[&std::ffi::OsStr]) -> Result<String> {
     let mut command = Command::new(script);
     // RabbitMQ as its package starts it.
     command.args(args).env("TALLYHOOK_TEST_RABBIT_ERL_ARGS", "").stdin(Stdio::null());
-    let output = command.output();
-    let output = output.with_context(|| format!("running {}", script.display()))?;
+    let output = command.output().with_context(|| format!("running {}", script.display()))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{} {args:?} failed: {said}", script.display());
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
