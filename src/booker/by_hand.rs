@@ -56,7 +56,7 @@ impl Desk {
     }
 }
 
-impl<'a> Plan<'a> {
+impl<'a> Plan<'a, '_> {
     /// A held callback whose money is booked by hand: it books nothing, and its payment is over.
     pub(super) fn correct(
         &mut self,

@@ -11,7 +11,7 @@ use crate::domain::reason::Reason;
 use crate::domain::retired;
 use crate::store::booking::ReferenceKey;
 
-impl Plan<'_> {
+impl Plan<'_, '_> {
     /// Whom a member names; of a pool address, who may claim what arrives there.
     pub(super) fn owner(&self, incoming: &Incoming, payment: Option<&Payment>) -> Owner {
         if let Some(address) = incoming.pool() {

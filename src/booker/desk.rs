@@ -1,54 +1,45 @@
 //! The booker's own desk: its connection, what it remembers between batches, and the batches themselves.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use super::cache::Cache;
 use super::named::{addresses, pools, requests, suspended, unknown_references};
 use super::plan::{Member, Outcome, Plan, Unsettled};
+use super::ready::Ready;
 use super::{Incoming, Parts, Receipt, Refusal, Request};
-use crate::domain::amount::Amount;
 use crate::domain::callback::Origin;
 use crate::domain::decide::Policy;
-use crate::domain::ids::{AccountId, CustomerId};
 use crate::store::StoreError;
-use crate::store::booking::{AccountKey, Connection, Head, Key, ReferenceKey, Seen, State};
+use crate::store::booking::{Connection, Key, Seen, State};
 
 /// A batch that takes longer is given up; the session's own limits (5 s) strike first.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Entries kept in each cache before it is emptied: about 10 MB.
-const CACHE_ENTRIES: usize = 40_000;
 /// After another replica was faster, this many batches lock the head first.
 const WARY_BATCHES: u32 = 64;
-
-#[derive(Default)]
-struct Cache {
-    /// A reference never changes its customer: valid for ever.
-    customers: HashMap<ReferenceKey, CustomerId>,
-    /// Valid while nobody else has booked: as long as the head is at `turn`.
-    accounts: HashMap<AccountKey, (AccountId, Amount)>,
-    turn: i64,
-    position: i64,
-}
 
 pub(super) struct Desk {
     pub(super) parts: Parts,
     connection: Option<Connection>,
-    cache: Cache,
+    pub(super) cache: Cache,
     positions: watch::Sender<i64>,
     /// Batches that still lock the head first.
     wary: u32,
 }
 
-/// Whether the head was locked before looking. Without, the write checks that nobody booked in between.
+/// What is done before deciding. Without the lock, the write checks that nobody booked in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lock {
+    /// The head is locked, then looked at with all that the batch touches.
     Locked,
+    /// Looked at only.
     Unlocked,
+    /// Not even that: what is not remembered is presumed not to be there, and the write checks that as well.
+    Recalled,
     /// Only to see what would be decided: every member as if it had just come, nothing locked, nothing written.
     Review,
 }
@@ -98,7 +89,10 @@ impl Desk {
         gather(queue, most, &mut bodies, &mut answers, later);
         let mut booked = Ok(None);
         if self.goes_unlocked() {
-            booked = self.book_batch(&bodies, Lock::Unlocked).await;
+            booked = self.book_batch(&bodies, Lock::Recalled).await;
+            if matches!(booked, Ok(None)) {
+                booked = self.book_batch(&bodies, Lock::Unlocked).await;
+            }
         }
         if matches!(booked, Ok(None)) {
             let locked = self.begin().await;
@@ -171,7 +165,7 @@ impl Desk {
                 self.commit().await?;
                 outcomes
             }
-            Lock::Unlocked | Lock::Review => {
+            Lock::Unlocked | Lock::Recalled | Lock::Review => {
                 let Some(outcomes) = self.book(lock, &members).await? else { return Ok(None) };
                 self.tell();
                 outcomes
@@ -212,14 +206,19 @@ impl Desk {
         self.stand_under_lock(&mut members).await?;
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
         let keys: Vec<Key<'_>> = members.iter().map(|member| member.incoming.key()).collect();
-        let references = unknown_references(&self.cache.customers, &members);
-        let Seen { head, mut found, customers } = connection.look(&keys, &references).await?;
+        let Seen { head, mut found, customers } = if lock == Lock::Recalled {
+            let Some(recalled) = self.cache.recall(&members, &keys) else { return Ok(None) };
+            recalled
+        } else {
+            let references = unknown_references(&self.cache.customers, &members);
+            connection.look(&keys, &references).await?
+        };
         self.cache.customers.extend(customers);
-        if lock == Lock::Review {
-            found.iter_mut().for_each(|found| found.callback = None);
-        }
-        if self.cache.turn != head.turn {
-            self.cache.accounts.clear();
+        self.cache.check(&head);
+        match lock {
+            Lock::Locked | Lock::Unlocked => self.cache.notice(&keys, &found),
+            Lock::Recalled => {}
+            Lock::Review => found.iter_mut().for_each(|found| found.callback = None),
         }
         let mut around = connection.around(&requests(&members), &suspended(&members)).await?;
         around.windows = connection.windows(&pools(&members)).await?;
@@ -251,15 +250,44 @@ impl Desk {
             if lock == Lock::Unlocked && is_declined && plan.writes.decides_nothing() {
                 return Ok(None);
             }
-            if !connection.write(&plan.writes, &head, &plan.head, lock == Lock::Locked).await? {
-                // Another replica was faster.
-                self.wary = WARY_BATCHES;
-                return Ok(None);
+            if lock == Lock::Recalled {
+                if !plan.is_proven_by_writing() {
+                    return Ok(None);
+                }
+                let new = keys.iter().zip(&plan.outcomes).filter(|(_, outcome)| !outcome.is_duplicate);
+                plan.writes.presumed = new.map(|(key, _)| *key).filter(|key| key.fingerprint.is_some()).collect();
             }
-            let Plan { head, outcomes, learned, accounts, .. } = plan;
-            self.learn(head, learned, accounts);
-            return Ok(Some(outcomes));
+            let ready = plan.ready(head);
+            return self.write(lock, ready).await;
         }
+    }
+
+    /// `None`: nothing is written, because another replica was faster, or something is there that was not remembered.
+    async fn write(&mut self, lock: Lock, ready: Ready<'_>) -> Result<Option<Vec<Outcome>>, StoreError> {
+        let Ready { before, after, writes, outcomes, learnt } = ready;
+        let names: Vec<_> = learnt.customers.keys().cloned().collect();
+        let connection = self.connection.as_mut().ok_or_else(no_connection)?;
+        let cache = &mut self.cache;
+        let (written, ()) = tokio::join!(
+            connection.write(&writes, &before, &after, lock == Lock::Locked),
+            // While the database works.
+            async { cache.learn(after, learnt, &writes) },
+        );
+        let is_disproven = lock == Lock::Recalled && matches!(written, Err(StoreError::Refused(_)));
+        if is_disproven || !written? {
+            self.cache.unlearn(&names);
+            if lock == Lock::Recalled {
+                self.cache.doubt();
+                self.parts.metrics.misremembered.increment();
+            } else {
+                self.wary = WARY_BATCHES;
+            }
+            return Ok(None);
+        }
+        if lock == Lock::Recalled {
+            self.parts.metrics.recalled.increment();
+        }
+        Ok(Some(outcomes))
     }
 
     /// A stored callback is decided by how it stands now that the head is ours, not by how it stood when asked for.
@@ -274,32 +302,6 @@ impl Desk {
                 member.standing.and_then(|was| now.iter().find(|standing| standing.id == was.id).copied());
         }
         Ok(())
-    }
-
-    /// Takes over what the batch found out. Whatever does not end in a commit empties the caches again.
-    fn learn(
-        &mut self,
-        head: Head,
-        learned: HashMap<ReferenceKey, CustomerId>,
-        accounts: HashMap<AccountKey, (AccountId, Amount)>,
-    ) {
-        self.cache.customers.extend(learned);
-        self.cache.accounts.extend(accounts);
-        self.cache.turn = head.turn;
-        if self.cache.customers.len() > CACHE_ENTRIES {
-            self.cache.customers.clear();
-        }
-        if self.cache.accounts.len() > CACHE_ENTRIES {
-            self.cache.accounts.clear();
-        }
-        self.cache.position = head.position;
-    }
-
-    /// Starts from scratch, for whoever only looks: what is remembered grows with what is looked at.
-    pub(super) fn forget_when_full(&mut self) {
-        if self.cache.customers.len() > CACHE_ENTRIES {
-            self.cache = Cache::default();
-        }
     }
 
     pub(super) fn hang_up(&mut self) {
@@ -339,7 +341,7 @@ impl Desk {
 
     /// Wakes who waits for events: they are committed.
     fn tell(&self) {
-        let booked = self.cache.position;
+        let booked = self.cache.position();
         self.positions.send_if_modified(|position| std::mem::replace(position, booked) != booked);
     }
 

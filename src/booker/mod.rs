@@ -14,6 +14,7 @@
 
 mod anyway;
 mod by_hand;
+mod cache;
 mod customers;
 pub mod declined;
 mod desk;
@@ -22,6 +23,7 @@ mod incoming;
 mod named;
 mod obey;
 mod plan;
+mod ready;
 pub mod replay;
 pub mod resolve;
 pub mod review;

@@ -1,6 +1,6 @@
 //! What the members of a batch speak of, each thing once: the questions to ask before deciding.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use super::plan::Member;
 use crate::domain::ids::{CustomerId, MerchantId};

@@ -13,7 +13,7 @@ use crate::domain::reason::Reason;
 use crate::store::booking::own::{ELSEWHERE, FAILED, NewWithdrawal, Owned, PENDING, REQUESTED, SETTLED, Turn};
 use crate::store::booking::{Found, State};
 
-impl<'a> Plan<'a> {
+impl<'a> Plan<'a, '_> {
     /// An order is booked or declined: it is never held, and a declined one leaves nothing behind.
     pub(super) fn obey(&mut self, index: usize, member: &Member<'a>, order: &'a Order, found: &Found) -> Outcome {
         match member.forced {

@@ -1,7 +1,7 @@
 //! Turns a batch into rows, in memory: decides each member in order, gives out ids from the head, moves balances and
 //! chains the journal. Pure but for what `mod.rs` loads between its two halves: `decide_all`, then `settle_all`.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use super::Incoming;
 use super::by_hand::how_released;
@@ -76,7 +76,7 @@ pub(super) struct Pending<'a> {
     pub incoming: &'a Incoming,
 }
 
-pub(super) struct Plan<'a> {
+pub(super) struct Plan<'a, 'k> {
     pub head: Head,
     pub writes: Writes<'a>,
     pub outcomes: Vec<Outcome>,
@@ -93,21 +93,21 @@ pub(super) struct Plan<'a> {
     /// The withdrawals and suspended payments that members speak of.
     pub(super) around: Around,
     /// References that were known before this batch.
-    pub(super) known: &'a HashMap<ReferenceKey, CustomerId>,
+    pub(super) known: &'k HashMap<ReferenceKey, CustomerId>,
 }
 
-impl<'a> Plan<'a> {
-    pub(super) fn new(head: Head, now_us: i64, known: &'a HashMap<ReferenceKey, CustomerId>, around: Around) -> Self {
+impl<'a, 'k> Plan<'a, 'k> {
+    pub(super) fn new(head: Head, now_us: i64, known: &'k HashMap<ReferenceKey, CustomerId>, around: Around) -> Self {
         let writes = Writes { now_us, released_before: head.position, ..Writes::default() };
         Self {
             head,
             writes,
             outcomes: Vec::new(),
-            learned: HashMap::new(),
-            accounts: HashMap::new(),
-            payments: HashMap::new(),
-            seen: HashMap::new(),
-            fingerprints: HashSet::new(),
+            learned: HashMap::default(),
+            accounts: HashMap::default(),
+            payments: HashMap::default(),
+            seen: HashMap::default(),
+            fingerprints: HashSet::default(),
             pending: Vec::new(),
             accounts_before: head.account,
             customers_before: head.customer,

@@ -30,7 +30,7 @@ impl Reviewer {
 
     /// Decides them again, in their order.
     pub async fn review(&mut self, bodies: &[Incoming]) -> Result<Vec<Review>, StoreError> {
-        self.desk.forget_when_full();
+        self.desk.cache.forget_when_full();
         self.desk.connect().await?;
         let members: Vec<_> = bodies.iter().map(|incoming| self.desk.member(incoming)).collect();
         match self.desk.book(Lock::Review, &members).await {

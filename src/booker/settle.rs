@@ -1,6 +1,6 @@
 //! The second half of a plan: the decided entries get their accounts, move the balances, and are chained.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use super::plan::{Forced, Pending, Plan, Unsettled, next};
 use crate::domain::account::AccountKind;
@@ -10,11 +10,11 @@ use crate::domain::journal::{Booked, Effect, Entry, chain};
 use crate::domain::reason::Reason;
 use crate::store::booking::{AccountKey, DiscrepancyRow};
 
-impl Plan<'_> {
+impl Plan<'_, '_> {
     /// Takes over the accounts that the decided entries touch, and tells which of them are not known here. A customer
     /// whom this batch opens has none yet.
     pub(super) fn take_accounts(&mut self, known: &HashMap<AccountKey, (AccountId, Amount)>) -> Vec<AccountKey> {
-        let mut unknown = HashSet::new();
+        let mut unknown = HashSet::default();
         for key in self.pending.iter().flat_map(|pending| &pending.legs).flat_map(|(debit, credit, _)| [debit, credit])
         {
             if self.accounts.contains_key(key) {
@@ -72,13 +72,14 @@ impl Plan<'_> {
 
     fn change(&mut self, key: &AccountKey, amount: Amount, is_debit: bool) -> Option<AccountId> {
         let grows = key.kind.grows_by_debit() == is_debit;
-        if !self.accounts.contains_key(key) {
-            let id = AccountId(next(&mut self.head.account));
-            self.accounts.insert(key.clone(), (id, Amount::ZERO));
+        let after = |before: Amount| if grows { before.checked_add(amount) } else { before.checked_sub(amount) };
+        if let Some((id, balance)) = self.accounts.get_mut(key) {
+            *balance = after(*balance)?;
+            return Some(*id);
         }
-        let (id, balance) = self.accounts.get_mut(key)?;
-        *balance = if grows { balance.checked_add(amount)? } else { balance.checked_sub(amount)? };
-        Some(*id)
+        let id = AccountId(next(&mut self.head.account));
+        self.accounts.insert(key.clone(), (id, after(Amount::ZERO)?));
+        Some(id)
     }
 
     fn entry(&mut self, pending: &Pending<'_>, postings: Vec<Booked>) -> Entry {
@@ -155,5 +156,7 @@ impl Plan<'_> {
                 self.writes.balances.push((*id, *balance));
             }
         }
+        // Neighbours among the rows are changed one after the other.
+        self.writes.balances.sort_unstable_by_key(|(id, _)| id.0);
     }
 }

@@ -75,6 +75,10 @@ pub struct Metrics {
     pub callback_us: Histogram,
     pub batch_size: Histogram,
     pub batches: Counter,
+    /// Batches that were booked without looking first.
+    pub recalled: Counter,
+    /// Those that had to look after all: something was there that was not remembered, or another replica was faster.
+    pub misremembered: Counter,
     pub fallbacks: Counter,
     pub queue_full: Counter,
     pub database_errors: Counter,
@@ -213,6 +217,8 @@ impl Default for Metrics {
             callback_us: Histogram::new(&LATENCY_US),
             batch_size: Histogram::new(&SIZES),
             batches: Counter::default(),
+            recalled: Counter::default(),
+            misremembered: Counter::default(),
             fallbacks: Counter::default(),
             queue_full: Counter::default(),
             database_errors: Counter::default(),
@@ -286,6 +292,8 @@ impl Metrics {
             sum.to_string()
         });
         page.counter("booker_batches_total", "Booking transactions committed.", &self.batches);
+        page.counter("booker_recalled_total", "Batches booked without looking first.", &self.recalled);
+        page.counter("booker_misremembered_total", "Batches that looked after all.", &self.misremembered);
         page.counter("booker_fallbacks_total", "Batches tried again member by member.", &self.fallbacks);
         page.counter("booker_queue_full_total", "Requests refused because the queue was full.", &self.queue_full);
         page.counter("database_errors_total", "Statements and connections that failed.", &self.database_errors);

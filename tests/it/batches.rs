@@ -1,15 +1,12 @@
 //! However many callbacks are booked together, each is booked once and what is known of its payment is kept: SQLite's
 //! statements have room for some, and what is more goes into the next.
 
-use futures_util::future::{join_all, maybe_done};
-use sea_orm::{SqliteTransactionMode, TransactionOptions, TransactionTrait as _};
-use tallyhook::booker::{Incoming, Receipt};
-use tallyhook::domain::ids::MerchantId;
+use tallyhook::booker::Receipt;
 use tallyhook::domain::reason::Reason;
-use tallyhook::store::Db;
 use tallyhook::store::booking::State;
 
-use crate::support::deposits::{Deposit, signature};
+use crate::support::deposits::Deposit;
+use crate::support::together::book_together;
 use crate::support::{Backend, TestApp};
 
 stories!(a_batch_of_any_size_is_booked_whole_and_once);
@@ -61,25 +58,6 @@ async fn a_batch_of_any_size_is_booked_whole_and_once(backend: Backend) {
     app.finish().await;
 }
 
-/// Books bodies in one batch on SQLite, whose booker waits for the lock and then takes all that has come; in a few on
-/// PostgreSQL.
 async fn book(app: &TestApp, bodies: impl Iterator<Item = String>) -> Vec<Receipt> {
-    let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
-    let options = TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() };
-    let db = Db::lazy(&app.url, 1).await.expect("a database");
-    let lock = db.orm.begin_with_options(options).await.expect("the lock of SQLite");
-    let booker = &app.running.as_ref().expect("it runs").app.booker;
-    let receipts = bodies.map(|body| {
-        let signed = const_hex::decode_to_array(signature(body.as_bytes())).expect("64 bytes");
-        let incoming = Incoming::new(MerchantId(1), signed, "{}".to_owned(), body.into_bytes(), 1_700_000_000_000_000);
-        async move { booker.receive(incoming).await.expect("it is booked") }
-    });
-    // Each is in the queue once it has been looked at.
-    let mut receipts: Vec<_> = receipts.map(|receipt| Box::pin(maybe_done(receipt))).collect();
-    for receipt in &mut receipts {
-        let _is_done = futures_util::poll!(receipt).is_ready();
-    }
-    lock.rollback().await.expect("the lock is given back");
-    join_all(&mut receipts).await;
-    receipts.iter_mut().map(|receipt| receipt.as_mut().take_output().expect("it is done")).collect()
+    book_together(&app.running.as_ref().expect("it runs").app, &app.url, bodies).await
 }

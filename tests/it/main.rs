@@ -58,6 +58,7 @@ mod reconcile;
 mod reconcile_again;
 mod reconcile_busy;
 mod redeliver;
+mod remembered;
 mod replays;
 mod replicas;
 mod resolution;

@@ -211,6 +211,8 @@ pub struct Writes<'a> {
     pub owned: Vec<own::Owned>,
     /// Discrepancies that an order settles, and how.
     pub resolved: Vec<(i64, &'static str)>,
+    /// What was not looked up: none of it may have a twin. Only `PostgreSQL` is asked without looking.
+    pub presumed: Vec<Key<'a>>,
     pub now_us: i64,
 }
 
@@ -221,7 +223,7 @@ impl Writes<'_> {
     }
 
     /// Rows that most batches have none of: they take statements of their own.
-    const fn has_rare(&self) -> bool {
+    pub const fn has_rare(&self) -> bool {
         !(self.verdicts.is_empty() && self.discrepancies.is_empty() && self.released.is_empty() && !self.has_orders())
     }
 

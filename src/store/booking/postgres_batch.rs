@@ -4,13 +4,16 @@ use sqlx::postgres::{PgArguments, PgBindIterExt as _};
 use sqlx::{Arguments as _, PgConnection};
 
 use super::postgres_rows::{
-    AccountRow, BalanceRow, CallbackRow, CustomerRow, EntryRow, PaymentsRow, PostingRow, ReferenceRow,
+    AccountRow, BalanceRow, CallbackRow, CustomerRow, EntryRow, KeyRow, PaymentsRow, PostingRow, ReferenceRow,
 };
 use super::{Head, StoreError, Writes};
 
 const WRITE_BATCH: &str = "WITH head AS (
         UPDATE journal_head SET position = $2, hash = $3, turn = $4, callback_id = $5, payment_id = $6,
-            customer_id = $7, account_id = $8 WHERE id = 1 AND turn = $1 RETURNING 1),
+            customer_id = $7, account_id = $8 WHERE id = 1 AND turn = $1 AND NOT EXISTS (
+                SELECT FROM unnest($20::booking_key[]) AS i JOIN payments t ON t.fingerprint = i.fingerprint
+                    AND t.merchant_id = i.merchant_id AND NOT (t.family = i.family AND t.ext_id = i.ext_id))
+        RETURNING 1),
     arrived AS (
         INSERT INTO callbacks (id, merchant_id, family, state, reason, policy, entries, locality, turn, position,
             payment_id, customer_id, received_us, decided_us, digest, signature, type, status, ext_id, foreign_id,
@@ -49,12 +52,12 @@ const WRITE_BATCH: &str = "WITH head AS (
         ON CONFLICT (callback_id) DO UPDATE SET count = redeliveries.count + excluded.count, last_us = excluded.last_us)
     SELECT FROM head";
 
-const PARAMETERS: usize = 19;
+const PARAMETERS: usize = 20;
 /// What a callback brings beside its body, in all tables.
 const ROW_BYTES: usize = 2_000;
 
 /// The arrivals and the ledger, all or nothing: `head` yields its row, and lets the others be written, only if nobody
-/// has booked since `before`. Whoever comes second waits for the row, and then finds it changed.
+/// has booked since `before` and what was presumed has no twin. Whoever comes second waits for the row, and then finds it changed.
 pub(super) async fn write_batch(
     connection: &mut PgConnection,
     writes: &Writes<'_>,
@@ -87,6 +90,7 @@ pub(super) async fn write_batch(
         .bind(writes.customers.iter().map(CustomerRow).bind_iter())
         .bind(writes.references.iter().map(ReferenceRow).bind_iter())
         .bind(writes.redeliveries.iter().map(|id| id.0).collect::<Vec<_>>())
+        .bind(writes.presumed.iter().map(KeyRow).bind_iter())
         .execute(connection)
         .await?;
     Ok(written.rows_affected() == 1)

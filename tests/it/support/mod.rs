@@ -29,6 +29,7 @@ pub(crate) mod sandbox;
 pub(crate) mod sender;
 pub(crate) mod servers;
 pub(crate) mod story;
+pub(crate) mod together;
 pub(crate) mod upstream;
 
 use std::collections::BTreeMap;
