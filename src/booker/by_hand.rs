@@ -56,12 +56,12 @@ impl Desk {
     }
 }
 
-impl<'a> Plan<'a, '_> {
+impl Plan {
     /// A held callback whose money is booked by hand: it books nothing, and its payment is over.
     pub(super) fn correct(
         &mut self,
         index: usize,
-        member: &Member<'a>,
+        member: &Member<'_>,
         payment: Option<Payment>,
         customer: Option<CustomerId>,
     ) -> Outcome {

@@ -1,8 +1,9 @@
 //! Customers in a batch: whom references name, who is opened, and which references are attached.
 
 use super::Incoming;
+use super::cache::Cache;
 use super::obey::{booked, declined};
-use super::plan::{Outcome, Plan, next};
+use super::plan::{Member, Outcome, Plan, next};
 use crate::domain::claim;
 use crate::domain::customer::{Owner, ReferenceKind, identify};
 use crate::domain::ids::{CallbackId, CustomerId};
@@ -11,7 +12,16 @@ use crate::domain::reason::Reason;
 use crate::domain::retired;
 use crate::store::booking::ReferenceKey;
 
-impl Plan<'_, '_> {
+impl Plan {
+    /// Takes over which of their customers are known.
+    pub(super) fn know(&mut self, cache: &Cache, members: &[Member<'_>]) {
+        for key in members.iter().flat_map(|member| &member.incoming.references) {
+            if let Some(id) = cache.customer(key) {
+                self.known.insert(key.clone(), id);
+            }
+        }
+    }
+
     /// Whom a member names; of a pool address, who may claim what arrives there.
     pub(super) fn owner(&self, incoming: &Incoming, payment: Option<&Payment>) -> Owner {
         if let Some(address) = incoming.pool() {

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::cache::Cache;
+use super::ahead::{Answer, Batch};
+use super::cache::{Cache, Learnt};
 use super::named::{addresses, pools, requests, suspended, unknown_references};
 use super::plan::{Member, Outcome, Plan, Unsettled};
 use super::ready::Ready;
 use super::{Incoming, Parts, Receipt, Refusal, Request};
-use crate::domain::callback::Origin;
-use crate::domain::decide::Policy;
 use crate::store::StoreError;
 use crate::store::booking::{Connection, Key, Seen, State};
 
@@ -24,7 +23,7 @@ const WARY_BATCHES: u32 = 64;
 
 pub(super) struct Desk {
     pub(super) parts: Parts,
-    connection: Option<Connection>,
+    pub(super) connection: Option<Connection>,
     pub(super) cache: Cache,
     positions: watch::Sender<i64>,
     /// Batches that still lock the head first.
@@ -38,13 +37,9 @@ pub(super) enum Lock {
     Locked,
     /// Looked at only.
     Unlocked,
-    /// Not even that: what is not remembered is presumed not to be there, and the write checks that as well.
-    Recalled,
     /// Only to see what would be decided: every member as if it had just come, nothing locked, nothing written.
     Review,
 }
-
-type Answer = oneshot::Sender<Result<Receipt, Refusal>>;
 
 impl Desk {
     pub(super) fn new(parts: Parts, positions: watch::Sender<i64>) -> Self {
@@ -52,15 +47,17 @@ impl Desk {
     }
 
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
-        while let Some(first) = queue.recv().await {
-            let mut bodies = Vec::new();
-            let mut answers = Vec::new();
-            let mut later = None;
-            sort(first, &mut bodies, &mut answers, &mut later);
-            if !bodies.is_empty() {
-                self.receive(&mut queue, bodies, answers, &mut later).await;
+        let mut next = Batch::default();
+        loop {
+            if next.is_empty() {
+                let Some(first) = queue.recv().await else { break };
+                next.add(first);
             }
-            let has_gone = match later {
+            let mut batch = std::mem::take(&mut next);
+            if !batch.bodies.is_empty() {
+                self.receive(&mut queue, &mut batch, &mut next).await;
+            }
+            let has_gone = match batch.later {
                 Some(Request::Decide { stored, dry_run, judgement, answer }) => {
                     answer.send(self.decide_again(&stored, dry_run, judgement).await).is_err()
                 }
@@ -78,31 +75,26 @@ impl Desk {
         }
     }
 
-    async fn receive(
-        &mut self,
-        queue: &mut mpsc::Receiver<Request>,
-        mut bodies: Vec<Incoming>,
-        mut answers: Vec<Answer>,
-        later: &mut Option<Request>,
-    ) {
+    async fn receive(&mut self, queue: &mut mpsc::Receiver<Request>, batch: &mut Batch, next: &mut Batch) {
         let most = self.parts.batch;
-        gather(queue, most, &mut bodies, &mut answers, later);
+        batch.gather(queue, most);
         let mut booked = Ok(None);
         if self.goes_unlocked() {
-            booked = self.book_batch(&bodies, Lock::Recalled).await;
+            booked = self.book_from_memory(queue, batch, next).await;
             if matches!(booked, Ok(None)) {
-                booked = self.book_batch(&bodies, Lock::Unlocked).await;
+                booked = self.book_batch(&batch.bodies, Lock::Unlocked).await;
             }
         }
         if matches!(booked, Ok(None)) {
             let locked = self.begin().await;
             // Whatever queued up while the head was waited for joins the batch, or shares its refusal.
-            gather(queue, most, &mut bodies, &mut answers, later);
+            batch.gather(queue, most);
             booked = match locked {
-                Ok(()) => self.book_batch(&bodies, Lock::Locked).await,
+                Ok(()) => self.book_batch(&batch.bodies, Lock::Locked).await,
                 Err(error) => Err(error),
             };
         }
+        let bodies = &batch.bodies;
         let receipts = match booked {
             Ok(receipts) => receipts.unwrap_or_default().into_iter().map(Ok).collect(),
             Err(StoreError::Refused(source)) => {
@@ -113,14 +105,14 @@ impl Desk {
                 );
                 self.parts.metrics.fallbacks.increment();
                 self.roll_back().await;
-                self.one_by_one(&bodies).await
+                self.one_by_one(bodies).await
             }
             Err(other) => {
                 self.give_up(&other);
                 bodies.iter().map(|_| Err(Refusal::Unavailable)).collect()
             }
         };
-        self.answer(receipts, answers);
+        self.answer(receipts, std::mem::take(&mut batch.answers));
     }
 
     /// Whether to spare the lock's round trips: nobody else has booked lately.
@@ -165,24 +157,24 @@ impl Desk {
                 self.commit().await?;
                 outcomes
             }
-            Lock::Unlocked | Lock::Recalled | Lock::Review => {
+            Lock::Unlocked | Lock::Review => {
                 let Some(outcomes) = self.book(lock, &members).await? else { return Ok(None) };
                 self.tell();
                 outcomes
             }
         };
+        Ok(Some(self.receipts(&outcomes)))
+    }
+
+    /// Of a batch that is committed.
+    pub(super) fn receipts(&self, outcomes: &[Outcome]) -> Vec<Receipt> {
         self.parts.metrics.batches.increment();
-        self.parts.metrics.batch_size.observe(u64::try_from(bodies.len()).unwrap_or(u64::MAX));
-        Ok(Some(outcomes.iter().map(receipt).collect()))
+        self.parts.metrics.batch_size.observe(u64::try_from(outcomes.len()).unwrap_or(u64::MAX));
+        outcomes.iter().map(receipt).collect()
     }
 
     pub(super) fn member<'a>(&self, incoming: &'a Incoming) -> Member<'a> {
-        let policy = self.parts.policies.get(&incoming.merchant).copied().unwrap_or(Policy::from_code(0));
-        // An answer of the processor needs no other to agree with it.
-        let is_told = incoming.origin == Origin::Callback;
-        let verify = self.parts.verify.get(&incoming.merchant).filter(|_| is_told);
-        let must_verify = verify.is_some_and(|verify| verify.wants(&incoming.callback));
-        Member { incoming, standing: None, policy, must_verify, forced: None }
+        self.parts.member(incoming)
     }
 
     /// Books the members: the one path by which a callback reaches the ledger.
@@ -191,13 +183,7 @@ impl Desk {
         lock: Lock,
         members: &[Member<'_>],
     ) -> Result<Option<Vec<Outcome>>, StoreError> {
-        match timeout(BATCH_TIMEOUT, self.book_within(lock, members)).await {
-            Ok(booked) => booked,
-            Err(elapsed) => Err(StoreError::Unreachable(sqlx::Error::Io(std::io::Error::new(
-                std::io::ErrorKind::TimedOut,
-                elapsed,
-            )))),
-        }
+        in_time(self.book_within(lock, members)).await
     }
 
     async fn book_within(&mut self, lock: Lock, members: &[Member<'_>]) -> Result<Option<Vec<Outcome>>, StoreError> {
@@ -206,18 +192,12 @@ impl Desk {
         self.stand_under_lock(&mut members).await?;
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
         let keys: Vec<Key<'_>> = members.iter().map(|member| member.incoming.key()).collect();
-        let Seen { head, mut found, customers } = if lock == Lock::Recalled {
-            let Some(recalled) = self.cache.recall(&members, &keys) else { return Ok(None) };
-            recalled
-        } else {
-            let references = unknown_references(&self.cache.customers, &members);
-            connection.look(&keys, &references).await?
-        };
-        self.cache.customers.extend(customers);
+        let references = unknown_references(&self.cache, &members);
+        let Seen { head, mut found, customers } = connection.look(&keys, &references).await?;
+        self.cache.notice_customers(customers);
         self.cache.check(&head);
         match lock {
             Lock::Locked | Lock::Unlocked => self.cache.notice(&keys, &found),
-            Lock::Recalled => {}
             Lock::Review => found.iter_mut().for_each(|found| found.callback = None),
         }
         let mut around = connection.around(&requests(&members), &suspended(&members)).await?;
@@ -226,9 +206,10 @@ impl Desk {
             around.retired = connection.retired(&addresses(&members)).await?;
         }
         loop {
-            let mut plan = Plan::new(head, now_us, &self.cache.customers, around.clone());
+            let mut plan = Plan::new(head, now_us, around.clone());
+            plan.know(&self.cache, &members);
             plan.decide_all(&members, &found);
-            let unknown = plan.take_accounts(&self.cache.accounts);
+            let unknown = plan.take_accounts(&self.cache);
             if !unknown.is_empty() {
                 let loaded = connection.accounts_of(&unknown).await?;
                 plan.accounts.extend(loaded.into_iter().map(|(key, id, balance)| (key, (id, balance))));
@@ -250,42 +231,25 @@ impl Desk {
             if lock == Lock::Unlocked && is_declined && plan.writes.decides_nothing() {
                 return Ok(None);
             }
-            if lock == Lock::Recalled {
-                if !plan.is_proven_by_writing() {
-                    return Ok(None);
-                }
-                let new = keys.iter().zip(&plan.outcomes).filter(|(_, outcome)| !outcome.is_duplicate);
-                plan.writes.presumed = new.map(|(key, _)| *key).filter(|key| key.fingerprint.is_some()).collect();
-            }
-            let ready = plan.ready(head);
-            return self.write(lock, ready).await;
+            let bodies: Vec<_> = members.iter().map(|member| member.incoming).collect();
+            return self.write(lock, plan.ready(head, &bodies)).await;
         }
     }
 
-    /// `None`: nothing is written, because another replica was faster, or something is there that was not remembered.
+    /// `None`: another replica was faster, and nothing is written.
     async fn write(&mut self, lock: Lock, ready: Ready<'_>) -> Result<Option<Vec<Outcome>>, StoreError> {
-        let Ready { before, after, writes, outcomes, learnt } = ready;
-        let names: Vec<_> = learnt.customers.keys().cloned().collect();
+        let Ready { before, after, writes, outcomes, customers, accounts } = ready;
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
         let cache = &mut self.cache;
         let (written, ()) = tokio::join!(
             connection.write(&writes, &before, &after, lock == Lock::Locked),
             // While the database works.
-            async { cache.learn(after, learnt, &writes) },
+            async { cache.learn(Learnt::new(after, customers, accounts, &writes)) },
         );
-        let is_disproven = lock == Lock::Recalled && matches!(written, Err(StoreError::Refused(_)));
-        if is_disproven || !written? {
-            self.cache.unlearn(&names);
-            if lock == Lock::Recalled {
-                self.cache.doubt();
-                self.parts.metrics.misremembered.increment();
-            } else {
-                self.wary = WARY_BATCHES;
-            }
+        if !written? {
+            self.cache.unlearn();
+            self.wary = WARY_BATCHES;
             return Ok(None);
-        }
-        if lock == Lock::Recalled {
-            self.parts.metrics.recalled.increment();
         }
         Ok(Some(outcomes))
     }
@@ -340,7 +304,7 @@ impl Desk {
     }
 
     /// Wakes who waits for events: they are committed.
-    fn tell(&self) {
+    pub(super) fn tell(&self) {
         let booked = self.cache.position();
         self.positions.send_if_modified(|position| std::mem::replace(position, booked) != booked);
     }
@@ -365,35 +329,22 @@ impl Desk {
     }
 }
 
-fn sort(request: Request, bodies: &mut Vec<Incoming>, answers: &mut Vec<Answer>, later: &mut Option<Request>) {
-    match request {
-        Request::Receive { incoming, answer } => {
-            bodies.push(*incoming);
-            answers.push(answer);
-        }
-        Request::Decide { .. } | Request::Replace { .. } => *later = Some(request),
-    }
-}
-
 pub(super) fn receipt(outcome: &Outcome) -> Receipt {
     let Outcome { id, state, reason, is_duplicate, is_order, declined, customer, .. } = *outcome;
     Receipt { id, state, reason, is_duplicate, is_order, declined, customer }
 }
 
-fn no_connection() -> StoreError {
+pub(super) fn no_connection() -> StoreError {
     StoreError::Unreachable(sqlx::Error::PoolClosed)
 }
 
-/// Takes what waits in the queue, up to a batch; a request of another kind ends it.
-fn gather(
-    queue: &mut mpsc::Receiver<Request>,
-    most: usize,
-    bodies: &mut Vec<Incoming>,
-    answers: &mut Vec<Answer>,
-    later: &mut Option<Request>,
-) {
-    while bodies.len() < most && later.is_none() {
-        let Ok(next) = queue.try_recv() else { break };
-        sort(next, bodies, answers, later);
+/// What a batch asks of the database, given up when it takes too long.
+pub(super) async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    match timeout(BATCH_TIMEOUT, work).await {
+        Ok(done) => done,
+        Err(elapsed) => {
+            let elapsed = std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed);
+            Err(StoreError::Unreachable(sqlx::Error::Io(elapsed)))
+        }
     }
 }

@@ -12,6 +12,7 @@
 //! `failed` and the retry worker brings it back. When the database can't be reached nothing is kept in memory:
 //! everybody waiting is told so (503), and the processor sends again.
 
+mod ahead;
 mod anyway;
 mod by_hand;
 mod cache;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 use declined::{Declined, DeclinedOrder};
 use desk::Desk;
 pub use incoming::Incoming;
+use plan::Member;
 pub use plan::Outcome;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -235,6 +237,17 @@ pub struct Parts {
     /// Seals what the processor did not sign.
     pub keyring: Arc<Keyring>,
     pub clock: fn() -> i64,
+}
+
+impl Parts {
+    fn member<'a>(&self, incoming: &'a Incoming) -> Member<'a> {
+        let policy = self.policies.get(&incoming.merchant).copied().unwrap_or(Policy::from_code(0));
+        // An answer of the processor needs no other to agree with it.
+        let is_told = incoming.origin == Origin::Callback;
+        let verify = self.verify.get(&incoming.merchant).filter(|_| is_told);
+        let must_verify = verify.is_some_and(|verify| verify.wants(&incoming.callback));
+        Member { incoming, standing: None, policy, must_verify, forced: None }
+    }
 }
 
 /// Makes the handle, and the task to be spawned. The task ends when every handle is gone, after the last batch.

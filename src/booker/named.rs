@@ -1,9 +1,10 @@
 //! What the members of a batch speak of, each thing once: the questions to ask before deciding.
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashSet;
 
+use super::cache::Cache;
 use super::plan::Member;
-use crate::domain::ids::{CustomerId, MerchantId};
+use crate::domain::ids::MerchantId;
 use crate::domain::retired;
 use crate::store::booking::ReferenceKey;
 
@@ -31,11 +32,8 @@ pub(super) fn suspended(members: &[Member<'_>]) -> Vec<(MerchantId, i64)> {
     named.collect::<HashSet<_>>().into_iter().collect()
 }
 
-pub(super) fn unknown_references(
-    known: &HashMap<ReferenceKey, CustomerId>,
-    members: &[Member<'_>],
-) -> Vec<ReferenceKey> {
+pub(super) fn unknown_references(cache: &Cache, members: &[Member<'_>]) -> Vec<ReferenceKey> {
     let named = members.iter().flat_map(|member| &member.incoming.references);
-    let unknown: HashSet<_> = named.filter(|key| !known.contains_key(key)).collect();
+    let unknown: HashSet<_> = named.filter(|key| cache.customer(key).is_none()).collect();
     unknown.into_iter().cloned().collect()
 }

@@ -1,7 +1,8 @@
 //! Orders in a batch: what is known about each, what it does, and the rows that it brings beside its journal entry.
 
 use super::Incoming;
-use super::plan::{Forced, Member, Outcome, Pending, Plan, legs};
+use super::plan::{Forced, Member, Of, Outcome, Pending, Plan};
+use super::settle::legs;
 use crate::domain::decide::{Applied, NewEntry};
 use crate::domain::event::EventType;
 use crate::domain::ids::{CallbackId, CustomerId, PaymentId};
@@ -13,9 +14,9 @@ use crate::domain::reason::Reason;
 use crate::store::booking::own::{ELSEWHERE, FAILED, NewWithdrawal, Owned, PENDING, REQUESTED, SETTLED, Turn};
 use crate::store::booking::{Found, State};
 
-impl<'a> Plan<'a, '_> {
+impl Plan {
     /// An order is booked or declined: it is never held, and a declined one leaves nothing behind.
-    pub(super) fn obey(&mut self, index: usize, member: &Member<'a>, order: &'a Order, found: &Found) -> Outcome {
+    pub(super) fn obey(&mut self, index: usize, member: &Member<'_>, order: &Order, found: &Found) -> Outcome {
         match member.forced {
             Some(Forced::Decline(reason) | Forced::Hold(reason)) => return declined(reason),
             Some(Forced::Fail | Forced::Dismiss | Forced::Correct) | None => {}
@@ -53,8 +54,8 @@ impl<'a> Plan<'a, '_> {
     fn carry_out(
         &mut self,
         index: usize,
-        member: &Member<'a>,
-        (order, own): (&'a Order, Option<Own>),
+        member: &Member<'_>,
+        (order, own): (&Order, Option<Own>),
         (customer, payment): (Option<CustomerId>, Option<PaymentId>),
         entry: NewEntry,
     ) -> Outcome {
@@ -73,7 +74,7 @@ impl<'a> Plan<'a, '_> {
             reason: entry.suspended,
             legs: legs(merchant, customer, &entry),
             new: Some(entry.clone()),
-            incoming,
+            of: Of::from(incoming),
         };
         if matches!(order, Order::Assign { .. }) {
             let (event, effect) = (EventType::DiscrepancyResolved, Effect::Released);
@@ -103,8 +104,8 @@ impl<'a> Plan<'a, '_> {
     /// The rows that an order brings beside its entry, and what its effect happens to.
     fn keep_order(
         &mut self,
-        incoming: &'a Incoming,
-        (order, own): (&'a Order, Option<&Own>),
+        incoming: &Incoming,
+        (order, own): (&Order, Option<&Own>),
         (id, customer, payment): (i64, Option<CustomerId>, Option<PaymentId>),
     ) -> i64 {
         let merchant = incoming.merchant;
@@ -131,7 +132,7 @@ impl<'a> Plan<'a, '_> {
         }
     }
 
-    fn request(&mut self, incoming: &Incoming, terms: &'a Withdrawal, (id, customer): (i64, Option<CustomerId>)) {
+    fn request(&mut self, incoming: &Incoming, terms: &Withdrawal, (id, customer): (i64, Option<CustomerId>)) {
         let (merchant, currency, amount) = (incoming.merchant, terms.currency.clone(), terms.amount);
         let (is_settled, is_failed, payment) = (false, false, None);
         let own = Own {
@@ -153,13 +154,13 @@ impl<'a> Plan<'a, '_> {
             customer,
             state: REQUESTED,
             api: terms.api.code(),
-            foreign_id: &terms.foreign_id,
+            foreign_id: terms.foreign_id.clone(),
             currency,
             amount,
-            currency_to: terms.currency_to.as_deref(),
-            address: &terms.address,
-            tag: terms.tag.as_deref(),
-            request: &terms.request,
+            currency_to: terms.currency_to.clone(),
+            address: terms.address.clone(),
+            tag: terms.tag.clone(),
+            request: terms.request.clone(),
             payment: None,
             processor_id: None,
         });
@@ -168,7 +169,7 @@ impl<'a> Plan<'a, '_> {
     /// A callback that was applied moves the request it speaks of. One that was made elsewhere takes its name.
     pub(super) fn answer_request(
         &mut self,
-        incoming: &'a Incoming,
+        incoming: &Incoming,
         applied: &Applied,
         (payment, id): (PaymentId, CallbackId),
     ) {
@@ -190,8 +191,8 @@ impl<'a> Plan<'a, '_> {
 
     fn take_name(
         &mut self,
-        incoming: &'a Incoming,
-        foreign_id: &'a str,
+        incoming: &Incoming,
+        foreign_id: &str,
         applied: &Applied,
         (payment, id, state): (PaymentId, CallbackId, i16),
     ) {
@@ -219,15 +220,15 @@ impl<'a> Plan<'a, '_> {
             customer: None,
             state,
             api: ELSEWHERE,
-            foreign_id,
+            foreign_id: foreign_id.to_owned(),
             currency,
             amount,
             currency_to: None,
-            address: head.address.as_deref().unwrap_or_default(),
+            address: head.address.clone().unwrap_or_default(),
             tag: None,
-            request: &[],
+            request: Vec::new(),
             payment: Some(payment),
-            processor_id: head.payment_id.as_deref(),
+            processor_id: head.payment_id.clone(),
         });
     }
 

@@ -5,7 +5,8 @@ use foldhash::{HashMap, HashSet};
 
 use super::Incoming;
 use super::by_hand::how_released;
-use crate::domain::account::{AccountKind, Posting};
+use super::settle::legs;
+
 use crate::domain::amount::Amount;
 use crate::domain::customer::Owner;
 use crate::domain::decide::{Applied, Decision, Known, NewEntry, Policy, decide};
@@ -61,7 +62,7 @@ pub(super) struct Unsettled(pub Vec<(usize, Forced)>);
 
 /// An entry decided on, before its accounts are known.
 #[derive(Clone)]
-pub(super) struct Pending<'a> {
+pub(super) struct Pending {
     pub member: usize,
     pub event: EventType,
     pub effect: Effect,
@@ -73,31 +74,48 @@ pub(super) struct Pending<'a> {
     pub new: Option<NewEntry>,
     /// Debit, credit and amount of each posting.
     pub legs: Vec<(AccountKey, AccountKey, Amount)>,
-    pub incoming: &'a Incoming,
+    pub of: Of,
 }
 
-pub(super) struct Plan<'a, 'k> {
+/// Whose entry it is.
+#[derive(Clone, Copy)]
+pub(super) struct Of {
+    pub merchant: MerchantId,
+    pub digest: [u8; 32],
+    pub is_order: bool,
+}
+
+impl From<&Incoming> for Of {
+    fn from(incoming: &Incoming) -> Self {
+        Self { merchant: incoming.merchant, digest: incoming.digest(), is_order: incoming.order.is_some() }
+    }
+}
+
+pub(super) struct Plan {
     pub head: Head,
-    pub writes: Writes<'a>,
+    /// Without the arrivals: these are `arrived`, until it is ready.
+    pub writes: Writes<'static>,
+    /// Which member, and what is decided of it.
+    pub(super) arrived: Vec<(usize, Verdict)>,
     pub outcomes: Vec<Outcome>,
     /// References this batch gave to customers.
     pub learned: HashMap<ReferenceKey, CustomerId>,
     /// Every account this batch touched, with its balance afterwards.
     pub accounts: HashMap<AccountKey, (AccountId, Amount)>,
-    payments: HashMap<(MerchantId, Family, &'a str), usize>,
+    payments: HashMap<(MerchantId, Family, String), usize>,
     seen: HashMap<(MerchantId, [u8; 32]), (CallbackId, State)>,
     fingerprints: HashSet<(MerchantId, i64)>,
-    pub pending: Vec<Pending<'a>>,
+    pub pending: Vec<Pending>,
     pub accounts_before: i64,
     pub customers_before: i64,
     /// The withdrawals and suspended payments that members speak of.
     pub(super) around: Around,
     /// References that were known before this batch.
-    pub(super) known: &'k HashMap<ReferenceKey, CustomerId>,
+    pub(super) known: HashMap<ReferenceKey, CustomerId>,
 }
 
-impl<'a, 'k> Plan<'a, 'k> {
-    pub(super) fn new(head: Head, now_us: i64, known: &'k HashMap<ReferenceKey, CustomerId>, around: Around) -> Self {
+impl Plan {
+    pub(super) fn new(head: Head, now_us: i64, around: Around) -> Self {
         let writes = Writes { now_us, released_before: head.position, ..Writes::default() };
         Self {
             head,
@@ -112,20 +130,22 @@ impl<'a, 'k> Plan<'a, 'k> {
             accounts_before: head.account,
             customers_before: head.customer,
             around,
-            known,
+            known: HashMap::default(),
+            arrived: Vec::new(),
         }
     }
 
     /// The first half: a verdict for each member.
-    pub(super) fn decide_all(&mut self, members: &[Member<'a>], found: &[Found]) {
-        for (index, (member, found)) in members.iter().zip(found).enumerate() {
+    pub(super) fn decide_all(&mut self, members: &[Member<'_>], found: &[Found]) {
+        for (member, found) in members.iter().zip(found) {
+            let index = self.outcomes.len();
             let outcome = self.unchanged(member, found).unwrap_or_else(|| self.decide_one(index, member, found));
             self.outcomes.push(outcome);
         }
     }
 
     /// A body that is stored already is another delivery; a stored one that is booked or ignored stays so.
-    fn unchanged(&mut self, member: &Member<'a>, found: &Found) -> Option<Outcome> {
+    fn unchanged(&mut self, member: &Member<'_>, found: &Found) -> Option<Outcome> {
         let (id, state, is_duplicate) = match member.standing {
             // Only what is held can be dismissed: what failed is money that the database refused, and is tried again.
             Some(standing)
@@ -152,7 +172,7 @@ impl<'a, 'k> Plan<'a, 'k> {
         Some(Outcome { id, state, reason: None, is_duplicate, is_unchanged, is_order, declined, entry, customer: None })
     }
 
-    fn decide_one(&mut self, index: usize, member: &Member<'a>, found: &Found) -> Outcome {
+    fn decide_one(&mut self, index: usize, member: &Member<'_>, found: &Found) -> Outcome {
         let incoming = member.incoming;
         if let Some(order) = &incoming.order {
             return self.obey(index, member, order, found);
@@ -174,7 +194,7 @@ impl<'a, 'k> Plan<'a, 'k> {
         let known = Known { payment: payment.as_ref(), owner, named, policy, has_twin, own, must_verify, is_retired };
         let decision = match member.forced {
             Some(Forced::Hold(reason) | Forced::Decline(reason)) => Decision::Hold(reason),
-            Some(Forced::Fail) => return self.fail(member),
+            Some(Forced::Fail) => return self.fail(index, member),
             Some(Forced::Dismiss) => Decision::Ignore(Reason::Dismissed),
             Some(Forced::Correct) => return self.correct(index, member, payment, owner.customer()),
             None => decide(callback, &known),
@@ -194,14 +214,15 @@ impl<'a, 'k> Plan<'a, 'k> {
     /// The payment as this batch has left it so far.
     fn payment(&self, incoming: &Incoming) -> Option<Payment> {
         let key = incoming.key();
-        let row = self.writes.payments.get(*self.payments.get(&(key.merchant, key.family, key.ext_id?))?)?;
+        let row =
+            self.writes.payments.get(*self.payments.get(&(key.merchant, key.family, key.ext_id?.to_owned()))?)?;
         Some(Payment { id: row.id, status: row.status, facts: row.facts, customer: row.customer })
     }
 
     fn apply(
         &mut self,
         index: usize,
-        member: &Member<'a>,
+        member: &Member<'_>,
         applied: Applied,
         payment: Option<Payment>,
         owner: Owner,
@@ -236,14 +257,14 @@ impl<'a, 'k> Plan<'a, 'k> {
             reason: suspended,
             legs: legs(incoming.merchant, customer, &entry),
             new: Some(entry.clone()),
-            incoming,
+            of: Of::from(incoming),
         });
         Outcome { entry: Some(entry), ..outcome }
     }
 
     pub(super) fn keep_payment(
         &mut self,
-        incoming: &'a Incoming,
+        incoming: &Incoming,
         applied: &Applied,
         payment: Option<Payment>,
         customer: Option<CustomerId>,
@@ -267,17 +288,11 @@ impl<'a, 'k> Plan<'a, 'k> {
             customer,
             is_new,
         };
-        match self.payments.get(&(incoming.merchant, key.family, ext_id)) {
-            Some(place) => {
-                if let Some(kept) = self.writes.payments.get_mut(*place) {
-                    let is_new = kept.is_new;
-                    *kept = PaymentRow { is_new, ..row };
-                }
-            }
-            None => {
-                self.payments.insert((incoming.merchant, key.family, ext_id), self.writes.payments.len());
-                self.writes.payments.push(row);
-            }
+        let place = self.payments.entry((incoming.merchant, key.family, ext_id.to_owned()));
+        let place = *place.or_insert(self.writes.payments.len());
+        match self.writes.payments.get_mut(place) {
+            Some(kept) => *kept = PaymentRow { is_new: kept.is_new, ..row },
+            None => self.writes.payments.push(row),
         }
         id
     }
@@ -286,7 +301,7 @@ impl<'a, 'k> Plan<'a, 'k> {
     pub(super) fn conclude(
         &mut self,
         index: usize,
-        member: &Member<'a>,
+        member: &Member<'_>,
         state: State,
         reason: Option<Reason>,
         payment: Option<PaymentId>,
@@ -294,7 +309,7 @@ impl<'a, 'k> Plan<'a, 'k> {
     ) -> Outcome {
         let incoming = member.incoming;
         let was = member.standing.map(|standing| standing.state);
-        let id = self.stand(member, state, reason, payment, customer);
+        let id = self.stand(index, member, (state, reason), (payment, customer));
         let turned = match (was, state) {
             (Some(State::Held), State::Held) | (None | Some(State::Failed), State::Booked | State::Ignored) => None,
             (_, State::Held) => Some((EventType::PaymentHeld, Effect::Held)),
@@ -316,7 +331,7 @@ impl<'a, 'k> Plan<'a, 'k> {
                 reason,
                 new: None,
                 legs: Vec::new(),
-                incoming,
+                of: Of::from(incoming),
             });
         }
         let is_unchanged = was == Some(state);
@@ -334,20 +349,19 @@ impl<'a, 'k> Plan<'a, 'k> {
     }
 
     /// Kept without a decision: the worker tries again.
-    fn fail(&mut self, member: &Member<'a>) -> Outcome {
+    fn fail(&mut self, index: usize, member: &Member<'_>) -> Outcome {
         let (state, reason) = (State::Failed, Some(Reason::BookingFailed));
-        let id = self.stand(member, state, reason, None, None);
+        let id = self.stand(index, member, (state, reason), (None, None));
         let (is_duplicate, is_unchanged, is_order) = (false, false, false);
         Outcome { id, state, reason, is_duplicate, is_unchanged, is_order, declined: None, entry: None, customer: None }
     }
 
     fn stand(
         &mut self,
-        member: &Member<'a>,
-        state: State,
-        reason: Option<Reason>,
-        payment: Option<PaymentId>,
-        customer: Option<CustomerId>,
+        index: usize,
+        member: &Member<'_>,
+        (state, reason): (State, Option<Reason>),
+        (payment, customer): (Option<PaymentId>, Option<CustomerId>),
     ) -> CallbackId {
         let incoming = member.incoming;
         let id = member.standing.map_or_else(|| CallbackId(next(&mut self.head.callback)), |standing| standing.id);
@@ -369,7 +383,7 @@ impl<'a, 'k> Plan<'a, 'k> {
             self.writes.verdicts.push(verdict);
         } else {
             self.seen.insert((incoming.merchant, incoming.digest()), (id, state));
-            self.writes.arrivals.push((incoming.arrival(), verdict));
+            self.arrived.push((index, verdict));
         }
         id
     }
@@ -378,22 +392,4 @@ impl<'a, 'k> Plan<'a, 'k> {
 pub(super) fn next(counter: &mut i64) -> i64 {
     *counter = counter.checked_add(1).expect("a journal does not reach 2^63 entries");
     *counter
-}
-
-/// The accounts of an entry's postings, with those of its customer where a kind is the customer's.
-pub(super) fn legs(
-    merchant: MerchantId,
-    customer: Option<CustomerId>,
-    entry: &NewEntry,
-) -> Vec<(AccountKey, AccountKey, Amount)> {
-    let account = |kind: AccountKind, currency: &str| AccountKey {
-        merchant,
-        kind,
-        customer: customer.filter(|_| kind.is_customers()),
-        currency: currency.to_owned(),
-    };
-    let leg = |posting: &Posting| {
-        (account(posting.debit, &posting.currency), account(posting.credit, &posting.currency), posting.amount)
-    };
-    entry.postings.iter().map(leg).collect()
 }

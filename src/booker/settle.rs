@@ -1,27 +1,29 @@
 //! The second half of a plan: the decided entries get their accounts, move the balances, and are chained.
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashSet;
 
+use super::cache::Cache;
 use super::plan::{Forced, Pending, Plan, Unsettled, next};
-use crate::domain::account::AccountKind;
+use crate::domain::account::{AccountKind, Posting};
 use crate::domain::amount::Amount;
-use crate::domain::ids::AccountId;
+use crate::domain::decide::NewEntry;
+use crate::domain::ids::{AccountId, CustomerId, MerchantId};
 use crate::domain::journal::{Booked, Effect, Entry, chain};
 use crate::domain::reason::Reason;
 use crate::store::booking::{AccountKey, DiscrepancyRow};
 
-impl Plan<'_, '_> {
+impl Plan {
     /// Takes over the accounts that the decided entries touch, and tells which of them are not known here. A customer
     /// whom this batch opens has none yet.
-    pub(super) fn take_accounts(&mut self, known: &HashMap<AccountKey, (AccountId, Amount)>) -> Vec<AccountKey> {
+    pub(super) fn take_accounts(&mut self, cache: &Cache) -> Vec<AccountKey> {
         let mut unknown = HashSet::default();
         for key in self.pending.iter().flat_map(|pending| &pending.legs).flat_map(|(debit, credit, _)| [debit, credit])
         {
             if self.accounts.contains_key(key) {
                 continue;
             }
-            if let Some(account) = known.get(key) {
-                self.accounts.insert(key.clone(), *account);
+            if let Some(account) = cache.account(key) {
+                self.accounts.insert(key.clone(), account);
             } else if key.customer.is_none_or(|id| id.0 <= self.customers_before) {
                 unknown.insert(key);
             }
@@ -29,7 +31,7 @@ impl Plan<'_, '_> {
         unknown.into_iter().cloned().collect()
     }
 
-    /// The second half: moves the balances, gives out positions, chains the hashes.
+    /// The second half: moves the balances, gives out positions, chains the hashes. Both halves may follow again.
     pub(super) fn settle_all(&mut self) -> Result<(), Unsettled> {
         let mut short = Vec::new();
         for pending in std::mem::take(&mut self.pending) {
@@ -42,25 +44,24 @@ impl Plan<'_, '_> {
             let entry = self.entry(&pending, postings);
             self.opens_discrepancy(&entry);
             self.note_position(&entry);
-            self.head.hash = chain(&self.head.hash, &entry, &pending.incoming.digest());
+            self.head.hash = chain(&self.head.hash, &entry, &pending.of.digest);
             self.writes.entries.push((entry, self.head.hash));
         }
         if !short.is_empty() {
             return Err(Unsettled(short));
         }
-        self.keep_accounts();
         Ok(())
     }
 
     /// Whether an order would move more than there is. Callbacks tell what has happened: they are never short.
-    fn is_short(&self, pending: &Pending<'_>) -> bool {
+    fn is_short(&self, pending: &Pending) -> bool {
         let is_limited = |key: &AccountKey| matches!(key.kind, AccountKind::Available | AccountKind::Suspense);
         let balance = |key| self.accounts.get(key).map_or(Amount::ZERO, |(_, balance)| *balance);
-        pending.incoming.order.is_some()
+        pending.of.is_order
             && pending.legs.iter().any(|(debit, _, amount)| is_limited(debit) && balance(debit) < *amount)
     }
 
-    fn move_money(&mut self, pending: &Pending<'_>) -> Option<Vec<Booked>> {
+    fn move_money(&mut self, pending: &Pending) -> Option<Vec<Booked>> {
         let mut booked = Vec::with_capacity(pending.legs.len());
         for (debit, credit, amount) in &pending.legs {
             let debit = self.change(debit, *amount, true)?;
@@ -82,12 +83,12 @@ impl Plan<'_, '_> {
         Some(id)
     }
 
-    fn entry(&mut self, pending: &Pending<'_>, postings: Vec<Booked>) -> Entry {
+    fn entry(&mut self, pending: &Pending, postings: Vec<Booked>) -> Entry {
         let new = pending.new.as_ref();
         let currency = new.and_then(|new| new.currency.clone());
         let balance_after = new.filter(|new| new.touches_customer()).and_then(|new| {
             let key = AccountKey {
-                merchant: pending.incoming.merchant,
+                merchant: pending.of.merchant,
                 kind: AccountKind::Available,
                 customer: pending.customer,
                 currency: new.currency.clone()?,
@@ -99,7 +100,7 @@ impl Plan<'_, '_> {
         Entry {
             position: next(&mut self.head.position),
             event: pending.event,
-            merchant: pending.incoming.merchant,
+            merchant: pending.of.merchant,
             subject: pending.subject,
             effect: pending.effect,
             callback: pending.callback,
@@ -135,9 +136,9 @@ impl Plan<'_, '_> {
     /// of their rows, so the row is found by its number.
     fn note_position(&mut self, entry: &Entry) {
         let id = entry.callback;
-        let first = self.writes.arrivals.first().map(|(_, verdict)| verdict.id.0);
+        let first = self.arrived.first().map(|(_, verdict)| verdict.id.0);
         let place = first.and_then(|first| usize::try_from(id.0.checked_sub(first)?).ok());
-        let arrived = place.and_then(|place| self.writes.arrivals.get_mut(place)).map(|(_, verdict)| verdict);
+        let arrived = place.and_then(|place| self.arrived.get_mut(place)).map(|(_, verdict)| verdict);
         let decided = self.writes.verdicts.iter_mut().find(|verdict| verdict.id == id);
         if let Some(verdict) = decided.or(arrived) {
             if verdict.entries == 0 {
@@ -147,7 +148,7 @@ impl Plan<'_, '_> {
         }
     }
 
-    fn keep_accounts(&mut self) {
+    pub(super) fn keep_accounts(&mut self) {
         let before = self.accounts_before;
         for (key, (id, balance)) in &self.accounts {
             if id.0 > before {
@@ -159,4 +160,22 @@ impl Plan<'_, '_> {
         // Neighbours among the rows are changed one after the other.
         self.writes.balances.sort_unstable_by_key(|(id, _)| id.0);
     }
+}
+
+/// The accounts of an entry's postings, with those of its customer where a kind is the customer's.
+pub(super) fn legs(
+    merchant: MerchantId,
+    customer: Option<CustomerId>,
+    entry: &NewEntry,
+) -> Vec<(AccountKey, AccountKey, Amount)> {
+    let account = |kind: AccountKind, currency: &str| AccountKey {
+        merchant,
+        kind,
+        customer: customer.filter(|_| kind.is_customers()),
+        currency: currency.to_owned(),
+    };
+    let leg = |posting: &Posting| {
+        (account(posting.debit, &posting.currency), account(posting.credit, &posting.currency), posting.amount)
+    };
+    entry.postings.iter().map(leg).collect()
 }

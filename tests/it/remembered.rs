@@ -12,12 +12,12 @@ use crate::support::deposits::Deposit;
 use crate::support::together::book_together;
 use crate::support::{Backend, TestApp, launch_as};
 
-/// As many customers as deposits have in turn.
-const CUSTOMERS: u64 = 20;
+/// As many customers' accounts as deposits touch in turn: twenty customers, three currencies.
+const ACCOUNTS: u64 = 60;
 /// After something was not as remembered, this many batches look first.
 const DOUBTFUL: u64 = 16;
 
-/// A second process without memories, which has heard of every customer since.
+/// A second process without memories, which has heard of every customer and account since.
 struct Forgetful {
     first: TestApp,
     second: Running,
@@ -31,10 +31,10 @@ impl Forgetful {
         for body in known {
             assert_eq!(first.receive(body).await, StatusCode::OK);
         }
-        let second = launch_as(&first.url, &[], Part::Receive).await;
+        let second = launch_as(&first.url, &[("TALLYHOOK_LIMITS__BATCH", "20")], Part::Receive).await;
         let mut this = Self { first, second, numbers: 1_000.. };
         // The first batch locks the head, the next ones look; none of these is large enough to be booked without.
-        this.book_singly(CUSTOMERS).await;
+        this.book_singly(ACCOUNTS).await;
         this
     }
 
@@ -137,6 +137,38 @@ async fn a_payment_goes_on_from_what_is_remembered() {
     let late: Vec<_> = announced.iter().map(|body| format!("{body}\n")).collect();
     assert_eq!(test.book_among_others(&late).await, [(State::Ignored, Some(Reason::Stale), false); 10]);
     assert_eq!(test.counts(), (3, 0));
+    test.finish().await;
+}
+
+/// While a batch is written the next one is planned on what it comes to. Twenty go into one here, so the forty that
+/// follow on a repeat of long ago are planned on what then does not happen.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_planned_on_a_batch_that_failed_is_planned_again() {
+    let repeated = Deposit { number: 1 };
+    let mut test = Forgetful::start(&[repeated.confirmed()]).await;
+    for odd in [None, Some(repeated.confirmed())] {
+        let before = test.counts();
+        let payments: Vec<_> = test.numbers.by_ref().take(30).map(|number| Deposit { number }).collect();
+        let bodies = std::iter::once(payments[0].announced())
+            .chain(odd.clone())
+            .chain(payments[1..].iter().map(|payment| payment.announced()))
+            .chain(payments.iter().map(|payment| payment.confirmed()));
+        let receipts = book_together(test.app(), &test.first.url, bodies).await;
+        let repeats = receipts.iter().filter(|receipt| receipt.is_duplicate).count();
+        assert_eq!(repeats, usize::from(odd.is_some()));
+        assert!(
+            receipts.iter().all(|receipt| (receipt.state, receipt.reason) == (State::Booked, None)),
+            "{receipts:?}"
+        );
+        let (recalled, misremembered) = test.counts();
+        match odd {
+            None => assert_eq!((recalled, misremembered), (before.0.wrapping_add(3), 0)),
+            Some(_) => assert_eq!((recalled, misremembered), (before.0, 1), "the others are looked up after that"),
+        }
+    }
+    let events = test.first.events().await;
+    let credits = events.iter().filter(|event| event["type"] == "deposit.credited").count();
+    assert_eq!(credits, 1 + 60 + 60, "the stored one, those that made the accounts known, and each of these once");
     test.finish().await;
 }
 

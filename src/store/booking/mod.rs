@@ -205,7 +205,7 @@ pub struct Writes<'a> {
     pub released: Vec<(CallbackId, &'static str)>,
     /// The journal's position before this batch: what it opens itself stays open.
     pub released_before: i64,
-    pub new_withdrawals: Vec<own::NewWithdrawal<'a>>,
+    pub new_withdrawals: Vec<own::NewWithdrawal>,
     pub turns: Vec<own::Turn>,
     /// Payments that got their customer after they were booked.
     pub owned: Vec<own::Owned>,

@@ -32,21 +32,21 @@ pub struct Around {
 
 /// A withdrawal that the batch requests, or one that was made elsewhere: its name is taken then.
 #[derive(Debug)]
-pub struct NewWithdrawal<'a> {
+pub struct NewWithdrawal {
     pub id: i64,
     pub merchant: MerchantId,
     pub customer: Option<CustomerId>,
     pub state: i16,
     pub api: i16,
-    pub foreign_id: &'a str,
+    pub foreign_id: String,
     pub currency: String,
     pub amount: Amount,
-    pub currency_to: Option<&'a str>,
-    pub address: &'a str,
-    pub tag: Option<&'a str>,
-    pub request: &'a [u8],
+    pub currency_to: Option<String>,
+    pub address: String,
+    pub tag: Option<String>,
+    pub request: Vec<u8>,
     pub payment: Option<PaymentId>,
-    pub processor_id: Option<&'a str>,
+    pub processor_id: Option<String>,
 }
 
 /// Neither of our doors: the dashboard, or a client that speaks to the processor itself.
@@ -216,15 +216,15 @@ macro_rules! write_orders {
                     .bind(new.state)
                     .bind(new.api)
                     .bind(now_us)
-                    .bind(new.foreign_id)
+                    .bind(new.foreign_id.as_str())
                     .bind(new.currency.as_str())
                     .bind(new.amount.to_string())
-                    .bind(new.currency_to)
-                    .bind(new.address)
-                    .bind(new.tag)
-                    .bind(new.request)
+                    .bind(new.currency_to.as_deref())
+                    .bind(new.address.as_str())
+                    .bind(new.tag.as_deref())
+                    .bind(new.request.as_slice())
                     .bind(new.payment.map(|id| id.0))
-                    .bind(new.processor_id)
+                    .bind(new.processor_id.as_deref())
                     .execute(&mut *connection)
                     .await?;
             }

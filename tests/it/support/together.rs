@@ -1,13 +1,19 @@
 //! Bodies that come while the booker is busy, so that it books them together.
 
+use std::time::Duration;
+
 use futures_util::future::{join_all, maybe_done};
-use sea_orm::{ConnectionTrait as _, SqliteTransactionMode, TransactionOptions, TransactionTrait as _};
+use sea_orm::{
+    ConnectionTrait as _, DatabaseBackend, DatabaseTransaction, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait as _,
+};
 use tallyhook::app::App;
 use tallyhook::booker::{Incoming, Receipt};
 use tallyhook::domain::ids::MerchantId;
 use tallyhook::store::{Db, Kind};
 
 use super::deposits::signature;
+use super::process::eventually;
 
 /// Books bodies of the merchant `main` while somebody else holds the lock of SQLite or the head's row of PostgreSQL: on
 /// SQLite in one batch, on PostgreSQL the first alone, as it comes to an idle booker, and then all others.
@@ -25,11 +31,28 @@ pub(crate) async fn book_together(app: &App, url: &str, bodies: impl Iterator<It
         async move { app.booker.receive(incoming).await.expect("it is booked") }
     });
     // Each is in the queue once it has been looked at.
+    let mut has_begun = false;
     let mut receipts: Vec<_> = receipts.map(|receipt| Box::pin(maybe_done(receipt))).collect();
     for receipt in &mut receipts {
         let _is_done = futures_util::poll!(receipt).is_ready();
+        if db.kind == Kind::Postgres && !has_begun {
+            until_waited_for(&lock).await;
+            has_begun = true;
+        }
     }
     lock.rollback().await.expect("the lock is given back");
     join_all(&mut receipts).await;
     receipts.iter_mut().map(|receipt| receipt.as_mut().take_output().expect("it is done")).collect()
+}
+
+/// The booker has taken the first, and waits for the head's row.
+async fn until_waited_for(lock: &DatabaseTransaction) {
+    // Somebody waits for this very transaction to end.
+    const WAITING: &str = "SELECT 1 FROM pg_locks
+        WHERE NOT granted AND locktype = 'transactionid' AND transactionid = pg_current_xact_id()::xid";
+    eventually("the booker waits", Duration::from_secs(4), async || {
+        let question = Statement::from_string(DatabaseBackend::Postgres, WAITING);
+        lock.query_one_raw(question).await.expect("the database answers").map(drop)
+    })
+    .await;
 }
