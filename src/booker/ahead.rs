@@ -72,13 +72,15 @@ impl Batch {
         }
         if matches!(self.ahead, Ahead::Unplanned) {
             self.ahead = match cache.trusted_head() {
-                Some(head) => Ahead::Planned(head, Box::new(Plan::new(head, (parts.clock)(), Around::default()))),
+                Some(head) => Ahead::Planned(head, Box::new(Plan::new(head, 0, Around::default()))),
                 None => Ahead::Unfit,
             };
         }
         let Ahead::Planned(_, plan) = &mut self.ahead else { return };
         let fresh = self.bodies.get(plan.outcomes.len()..).unwrap_or_default();
         let members: Vec<_> = fresh.iter().map(|incoming| parts.member(incoming)).collect();
+        // Nothing is decided before it was received.
+        plan.writes.now_us = (parts.clock)();
         if !extend(plan, cache, &members) {
             self.ahead = Ahead::Unfit;
         }
@@ -89,7 +91,7 @@ impl Batch {
         let Ahead::Planned(head, plan) = std::mem::take(&mut self.ahead) else { return None };
         let bodies: Vec<_> = self.bodies.iter().collect();
         let mut ready = plan.ready(head, &bodies);
-        if bodies.len() < WORTH_IT || cache.trusted_head() != Some(head) || !ready.is_proven_by_writing() {
+        if cache.trusted_head() != Some(head) || !ready.is_proven_by_writing() {
             return None;
         }
         let new = bodies.iter().zip(&ready.outcomes).filter(|(_, outcome)| !outcome.is_duplicate);
@@ -124,8 +126,12 @@ impl Desk {
         batch: &mut Batch,
         next: &mut Batch,
     ) -> Result<Option<Vec<Receipt>>, StoreError> {
+        if batch.bodies.len() >= WORTH_IT {
+            batch.plan(&self.cache, &self.parts);
+        } else {
+            batch.ahead = Ahead::Unfit;
+        }
         self.cache.grow_trust();
-        batch.plan(&self.cache, &self.parts);
         let is_last = batch.later.is_some();
         let Some(Ready { before, after, writes, outcomes, customers, accounts }) = batch.ready(&self.cache) else {
             return Ok(None);

@@ -49,8 +49,8 @@ pub(super) struct Learnt {
     accounts: HashMap<AccountKey, (AccountId, Amount)>,
     head: Head,
     callbacks: Callbacks,
-    /// It may change payments that are not among its rows: none is remembered.
-    has_rare: bool,
+    /// It changes payments that may not be among its rows: none is remembered.
+    has_owned: bool,
 }
 
 impl Learnt {
@@ -61,13 +61,13 @@ impl Learnt {
         writes: &Writes<'_>,
     ) -> Self {
         let ids = writes.arrivals.iter().map(|(arrival, verdict)| ((arrival.merchant, *arrival.digest), verdict.id));
-        let has_rare = writes.has_rare();
-        let payments = writes.payments.iter().filter(|_| !has_rare).map(|row| {
+        let has_owned = !writes.owned.is_empty();
+        let payments = writes.payments.iter().filter(|_| !has_owned).map(|row| {
             let payment = Payment { id: row.id, status: row.status, facts: row.facts, customer: row.customer };
             ((row.merchant, row.family, row.ext_id.clone()), payment)
         });
         let callbacks = Callbacks { ids: ids.collect(), payments: payments.collect() };
-        Self { customers, accounts, head, callbacks, has_rare }
+        Self { customers, accounts, head, callbacks, has_owned }
     }
 }
 
@@ -149,7 +149,7 @@ impl Cache {
     /// everything forgotten.
     pub(super) fn learn(&mut self, learnt: Learnt) {
         self.settle();
-        if learnt.has_rare {
+        if learnt.has_owned {
             (self.known.callbacks.payments, self.older.payments) = (HashMap::default(), HashMap::default());
         }
         self.last = Some(learnt);

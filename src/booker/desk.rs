@@ -87,8 +87,10 @@ impl Desk {
         }
         if matches!(booked, Ok(None)) {
             let locked = self.begin().await;
-            // Whatever queued up while the head was waited for joins the batch, or shares its refusal.
-            batch.gather(queue, most);
+            // Whatever queued up while the head was waited for joins the batch, or shares its refusal; but nobody overtakes.
+            if next.is_empty() {
+                batch.gather(queue, most);
+            }
             booked = match locked {
                 Ok(()) => self.book_batch(&batch.bodies, Lock::Locked).await,
                 Err(error) => Err(error),
@@ -177,7 +179,7 @@ impl Desk {
         self.parts.member(incoming)
     }
 
-    /// Books the members: the one path by which a callback reaches the ledger.
+    /// Books the members by what is stored now. Whatever is not planned `ahead` takes this path to the ledger.
     pub(super) async fn book(
         &mut self,
         lock: Lock,
@@ -236,7 +238,7 @@ impl Desk {
         }
     }
 
-    /// `None`: another replica was faster, and nothing is written.
+    /// `None`: another replica was faster, and nothing is written. After an error the caller empties the cache.
     async fn write(&mut self, lock: Lock, ready: Ready<'_>) -> Result<Option<Vec<Outcome>>, StoreError> {
         let Ready { before, after, writes, outcomes, customers, accounts } = ready;
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;

@@ -1,11 +1,12 @@
 //! Stop 2, and the only writer of the ledger. One task, one connection, one batch at a time:
 //!
 //! 1. wait for a request; take whatever else has queued up meanwhile (no timer, no lingering)
-//! 2. look at the journal's head and at what the batch touches; decide every member in order; write everything and the
-//!    new head in one transaction, on condition that the head is still the one that was looked at
+//! 2. look at the journal's head and at what the batch touches, or under load go by what is remembered of both; decide
+//!    every member in order; write everything and the new head in one transaction, on condition that the head is still
+//!    the same, and that what was not looked up is not there
 //! 3. answer: a 200 goes out only from here
 //!
-//! When another replica was faster, nothing is written; the head is then locked before looking, for this batch and the
+//! While a batch is written, the next one is planned on what it comes to. When another replica was faster, nothing is written; the head is then locked before looking, for this batch and the
 //! next few, so that replicas take turns. Either way the head's row decides who books, and in which order.
 //!
 //! A batch that the database refuses is tried again member by member; a member that is refused alone is kept as

@@ -1,5 +1,6 @@
 //! Turns a batch into rows, in memory: decides each member in order, gives out ids from the head, moves balances and
-//! chains the journal. Pure but for what `mod.rs` loads between its two halves: `decide_all`, then `settle_all`.
+//! chains the journal. Pure: what it needs is loaded before, and
+//! accounts between its two halves, `decide_all` and `settle_all`.
 
 use foldhash::{HashMap, HashSet};
 

@@ -130,6 +130,10 @@ async fn a_payment_goes_on_from_what_is_remembered() {
     let confirmed: Vec<_> = payments.iter().map(|payment| payment.confirmed()).collect();
     let booked = vec![(State::Booked, None, false); 10];
     assert_eq!(test.book_among_others(&announced).await, booked);
+    // A hold in between takes rows of another kind, and no memories.
+    let troubled = Deposit { number: 11 }.confirmed().replace(r#""error":"""#, r#""error":"late""#);
+    let held = book_together(test.app(), &test.first.url, std::iter::once(troubled)).await;
+    assert_eq!(verdicts(&held), [(State::Held, Some(Reason::ConfirmedWithError), false)]);
     assert_eq!(test.book_among_others(&confirmed).await, booked);
     assert_eq!(test.book_among_others(&confirmed).await, [(State::Booked, None, true); 10]);
     assert_eq!(test.counts(), (3, 0));
@@ -167,6 +171,7 @@ async fn what_was_planned_on_a_batch_that_failed_is_planned_again() {
         }
     }
     let events = test.first.events().await;
+    assert!(events.is_sorted_by_key(|event| event["time"].as_str()), "time never runs backwards");
     let credits = events.iter().filter(|event| event["type"] == "deposit.credited").count();
     assert_eq!(credits, 1 + 60 + 60, "the stored one, those that made the accounts known, and each of these once");
     test.finish().await;
