@@ -57,7 +57,8 @@ const PARAMETERS: usize = 20;
 const ROW_BYTES: usize = 2_000;
 
 /// The arrivals and the ledger, all or nothing: `head` yields its row, and lets the others be written, only if nobody
-/// has booked since `before` and what was presumed has no twin. Whoever comes second waits for the row, and then finds it changed.
+/// has booked since `before` and what was presumed has no twin. Whoever comes second waits for the row, and then finds it
+/// changed.
 pub(super) async fn write_batch(
     connection: &mut PgConnection,
     writes: &Writes<'_>,
