@@ -164,7 +164,7 @@ impl Running {
 
 async fn index(app: &App) -> anyhow::Result<Index> {
     let (metrics, position) = (Arc::clone(&app.metrics), app.booker.position());
-    Ok(Index { db: app.db.hasty().await?, metrics, position, last: 0 })
+    Ok(Index::new(app.db.hasty().await?, metrics, position))
 }
 
 fn spawn_workers(app: &Arc<App>, index: Index, tasks: &mut Tasks, working: &CancellationToken) {

@@ -17,8 +17,6 @@ use entity::account_line::{Column, Entity};
 
 /// The cursor over the journal.
 pub const CURSOR: &str = "lines";
-/// Journal entries that one step follows.
-const STEP: i64 = 500;
 /// Rows of one insert: below SQLite's limit of parameters.
 const INSERT_ROWS: usize = 5_000;
 
@@ -79,11 +77,11 @@ impl Range {
     }
 }
 
-/// Follows the journal by a step: the lines and the cursor move together, or not at all.
-pub async fn follow(db: &Db) -> Result<Followed, StoreError> {
+/// Follows the journal by a step of so many entries: the lines and the cursor move together, or not at all.
+pub async fn follow(db: &Db, step: i64) -> Result<Followed, StoreError> {
     let head = events::last_position(db).await?;
     let from = cursor::state(db, CURSOR).await?.position;
-    let to = Ord::min(head, from.saturating_add(STEP));
+    let to = Ord::min(head, from.saturating_add(step));
     if to <= from {
         return Ok(Followed { taken: 0, pending: 0 });
     }

@@ -16,8 +16,6 @@ use entity::{callback_class as class, callback_term as term};
 
 /// The cursor over the callbacks.
 pub const CURSOR: &str = "terms";
-/// Callbacks that one step follows.
-const STEP: i64 = 500;
 /// Rows of one insert: below SQLite's limit of parameters.
 const INSERT_ROWS: usize = 6_000;
 /// Classes that a filter may mean: beyond, it means too many callbacks to need an index.
@@ -75,11 +73,11 @@ impl Named {
     }
 }
 
-/// Follows the callbacks by a step: the terms and the cursor move together, or not at all.
-pub async fn follow(db: &Db) -> Result<Followed, StoreError> {
+/// Follows the callbacks by a step of so many: the terms and the cursor move together, or not at all.
+pub async fn follow(db: &Db, step: i64) -> Result<Followed, StoreError> {
     let newest = newest_id(db).await?;
     let from = cursor::state(db, CURSOR).await?.position;
-    let to = Ord::min(newest, from.saturating_add(STEP));
+    let to = Ord::min(newest, from.saturating_add(step));
     if to <= from {
         return Ok(Followed { taken: 0, pending: 0 });
     }

@@ -4,9 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
-
-use super::{Progress, Worker};
+use super::{Progress, Worker, about};
 use crate::app::App;
 use crate::outbound::asks::{ask_one, enrol, enrol_checks};
 use crate::store::asks::{self, Due};
@@ -48,7 +46,7 @@ impl Worker for Asker {
     }
 
     async fn woken(&mut self) {
-        sleep(INTERVAL).await;
+        about(INTERVAL).await;
     }
 
     async fn finish(&mut self) -> anyhow::Result<()> {

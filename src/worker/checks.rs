@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info};
 
-use super::{Progress, Worker};
+use super::{Progress, Worker, about};
 use crate::app::App;
 use crate::domain::check::{Check, Finding};
 use crate::domain::journal::chain;
@@ -94,7 +94,7 @@ impl Worker for Checker {
     }
 
     async fn woken(&mut self) {
-        sleep(LOOK).await;
+        about(LOOK).await;
     }
 
     async fn finish(&mut self) -> anyhow::Result<()> {

@@ -16,8 +16,14 @@ use crate::store::{Db, lines, replays, terms};
 const PACE: Duration = Duration::from_millis(250);
 /// Entries of other replicas are noticed after this long.
 const POLL: Duration = Duration::from_secs(2);
-/// For each moment of work while others have the database first, this many of rest.
+/// What one step follows. In a rush less, so that nobody waits long for it.
+const STEP: i64 = 500;
+const STEP_RUSH: i64 = 50;
+/// For each moment of work while others have the database first, so many of rest, in a rush more.
 const REST: u32 = 9;
+const REST_RUSH: u32 = 50;
+/// Callbacks a second that are a rush.
+const RUSH: u128 = 3_000;
 const REST_MAX: Duration = Duration::from_secs(3);
 
 /// Events that wait while publishing is behind, not merely under way.
@@ -26,12 +32,34 @@ const EVENTS_BEHIND: u64 = 5_000;
 /// What following needs.
 pub struct Index {
     /// Whose commits need not wait for the disk: what is lost with the power is followed again.
-    pub db: Db,
-    pub metrics: Arc<Metrics>,
+    db: Db,
+    metrics: Arc<Metrics>,
     /// The journal's last position, as far as this process books.
-    pub position: watch::Receiver<i64>,
-    /// The last callback, at any replica, when a step ended.
-    pub last: i64,
+    position: watch::Receiver<i64>,
+    /// When a step ended last that left something, and the last callback then, at any replica.
+    left: Option<(Instant, i64)>,
+    is_rush: bool,
+}
+
+impl Index {
+    pub fn new(db: Db, metrics: Arc<Metrics>, position: watch::Receiver<i64>) -> Self {
+        Self { db, metrics, position, left: None, is_rush: false }
+    }
+
+    /// Rests while callbacks arrive or events pile up.
+    async fn give_way(&mut self, work: Duration) -> anyhow::Result<()> {
+        let last = replays::last_callback(&self.db).await?;
+        let (since, before) = self.left.replace((Instant::now(), last)).unwrap_or((Instant::now(), last));
+        let is_blocked = self.metrics.publishing_blocked.get() > 0;
+        let is_publishing = !is_blocked && self.metrics.outbox_pending.get() > EVENTS_BEHIND;
+        let arrived = u128::try_from(last.saturating_sub(before)).unwrap_or_default();
+        self.is_rush = arrived.saturating_mul(1_000_000) >= since.elapsed().as_micros().max(1).saturating_mul(RUSH);
+        if arrived > 0 || is_publishing {
+            let rest = if self.is_rush { REST_RUSH } else { REST };
+            sleep(work.saturating_mul(rest).min(REST_MAX)).await;
+        }
+        Ok(())
+    }
 }
 
 impl Worker for Index {
@@ -40,19 +68,16 @@ impl Worker for Index {
     async fn step(&mut self) -> anyhow::Result<Progress> {
         self.position.mark_unchanged();
         let begun = Instant::now();
-        let lines = lines::follow(&self.db).await?;
-        let terms = terms::follow(&self.db).await?;
+        let step = if self.is_rush { STEP_RUSH } else { STEP };
+        let lines = lines::follow(&self.db, step).await?;
+        let terms = terms::follow(&self.db, step).await?;
         let pending = lines.pending.saturating_add(terms.pending);
         self.metrics.index_pending.set(u64::try_from(pending).unwrap_or_default());
         let is_behind = pending > 0;
         if is_behind {
-            let last = replays::last_callback(&self.db).await?;
-            let is_receiving = std::mem::replace(&mut self.last, last) != last;
-            let is_blocked = self.metrics.publishing_blocked.get() > 0;
-            let is_publishing = !is_blocked && self.metrics.outbox_pending.get() > EVENTS_BEHIND;
-            if is_receiving || is_publishing {
-                sleep(begun.elapsed().saturating_mul(REST).min(REST_MAX)).await;
-            }
+            self.give_way(begun.elapsed()).await?;
+        } else {
+            self.is_rush = false;
         }
         Ok(if is_behind { Progress::More } else { Progress::Idle })
     }

@@ -76,6 +76,13 @@ pub async fn run<W: Worker>(mut worker: W, stop: CancellationToken) {
     }
 }
 
+/// Sleeps for about this long: the workers of a process, and those of replicas, would otherwise come to the database all
+/// in the same moment, and whoever books then waits for them.
+async fn about(interval: Duration) {
+    let (least, most) = (interval.mul_f64(0.75), interval.mul_f64(1.25));
+    tokio::time::sleep(rand::random_range(least..=most)).await;
+}
+
 async fn overdue(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(GRACE).await;

@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Progress, Worker};
+use super::{Progress, Worker, about};
 use crate::app::App;
 use crate::outbound::board::{CURSOR, LEASE_US};
 use crate::outbound::reconcile;
@@ -61,7 +60,7 @@ impl Worker for Reconcile {
     }
 
     async fn woken(&mut self) {
-        sleep(LOOK).await;
+        about(LOOK).await;
     }
 
     async fn finish(&mut self) -> anyhow::Result<()> {

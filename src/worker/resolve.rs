@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
 use tracing::{error, warn};
 
-use super::{Progress, Worker};
+use super::{Progress, Worker, about};
 use crate::app::App;
 use crate::outbound::missing;
 use crate::outbound::withdrawals::{counts, resolve};
@@ -58,7 +57,7 @@ impl Worker for Resolver {
     }
 
     async fn woken(&mut self) {
-        sleep(INTERVAL).await;
+        about(INTERVAL).await;
     }
 
     async fn finish(&mut self) -> anyhow::Result<()> {

@@ -4,9 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
-
-use super::{Progress, Worker};
+use super::{Progress, Worker, about};
 use crate::booker::replay::incoming;
 use crate::booker::{Booker, Refusal};
 use crate::metrics::Metrics;
@@ -47,7 +45,7 @@ impl Worker for Retry {
     }
 
     async fn woken(&mut self) {
-        sleep(INTERVAL).await;
+        about(INTERVAL).await;
     }
 
     async fn finish(&mut self) -> anyhow::Result<()> {

@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
-
-use super::{Progress, Worker};
+use super::{Progress, Worker, about};
 use crate::store::addresses::sweep;
 use crate::store::{Db, answers, signatures};
 
@@ -33,7 +31,7 @@ impl Worker for Windows {
     }
 
     async fn woken(&mut self) {
-        sleep(INTERVAL).await;
+        about(INTERVAL).await;
     }
 
     async fn finish(&mut self) -> anyhow::Result<()> {
