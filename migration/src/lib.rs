@@ -31,6 +31,7 @@ mod m20261121_000081_answers;
 mod m20261121_000081_withdrawal_proposals;
 mod m20261121_000090_retired;
 mod m20261121_000100_booking_rows;
+mod m20261129_000001_fewer_checks;
 
 pub struct Migrator;
 
@@ -63,6 +64,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000070_exports::Migration),
             Box::new(m20261121_000090_retired::Migration),
             Box::new(m20261121_000100_booking_rows::Migration),
+            Box::new(m20261129_000001_fewer_checks::Migration),
         ]
     }
 }
