@@ -19,6 +19,10 @@ use crate::product::{Deployment, Server};
 use crate::servers::Servers;
 
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);
+const BEFORE: Duration = Duration::from_millis(100);
+/// Open loop: customers who had a callback before are what is measured, with nothing left of opening them.
+const SETTLED: Duration = Duration::from_secs(1);
+const WARMUP_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -183,7 +187,7 @@ impl Bench {
             to,
             connections: row.connections,
             rate: row.rate,
-            warmup: self.warmup,
+            warmup: self.warmup.max(row.rate.map_or(Duration::ZERO, |rate| all_known(&stock.recipe, rate))),
             measured: Some(self.measured),
             repeats_permille: row.repeats_permille,
         };
@@ -195,9 +199,11 @@ impl Bench {
 
     /// Looks at the processes while the load is measured.
     pub(crate) async fn watch(&self, running: &Load, pid: u32) -> Usage {
-        tokio::time::sleep_until(running.window.into()).await;
+        // Reading all of /proc takes some milliseconds of a core, so before what is measured.
+        tokio::time::sleep_until((running.window - BEFORE).into()).await;
         let end = running.window + self.measured;
         let (begun, before) = (Instant::now(), self.processor_times(pid));
+        tokio::time::sleep_until(running.window.into()).await;
         let mut usage = Usage::default();
         while Instant::now() < end && !running.is_over() {
             if let Some((rss, max)) = procfs::memory_kib(pid) {
@@ -217,6 +223,12 @@ impl Bench {
         let (postgres, beam) = self.servers.as_ref().map_or((None, None), |s| (s.postgres_pid, s.beam_pid));
         [of(Some(pid)), of(postgres), of(beam), procfs::cpu_of_self()]
     }
+}
+
+/// How long until every customer had a callback at this rate, and what that left is done.
+fn all_known(recipe: &Recipe, rate: u64) -> Duration {
+    let opening = Duration::from_millis(recipe.crowd.customers.saturating_mul(1000) / rate.max(1));
+    opening.saturating_add(SETTLED).min(WARMUP_MAX)
 }
 
 pub(crate) fn figures(outcome: &Outcome, usage: Usage) -> Figures {
