@@ -32,6 +32,7 @@ mod m20261121_000081_withdrawal_proposals;
 mod m20261121_000090_retired;
 mod m20261121_000100_booking_rows;
 mod m20261129_000001_fewer_checks;
+mod m20261129_000002_postings_of_entries;
 
 pub struct Migrator;
 
@@ -65,6 +66,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000090_retired::Migration),
             Box::new(m20261121_000100_booking_rows::Migration),
             Box::new(m20261129_000001_fewer_checks::Migration),
+            Box::new(m20261129_000002_postings_of_entries::Migration),
         ]
     }
 }

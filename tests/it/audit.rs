@@ -22,7 +22,7 @@ async fn first_difference(backend: Backend, tampering: &str) -> String {
     app.verify().await;
     let handles = &app.running.as_ref().expect("it runs").app;
     let open_up = match backend {
-        Backend::Postgres => "ALTER TABLE postings DISABLE TRIGGER ALL; ALTER TABLE journal DISABLE TRIGGER ALL",
+        Backend::Postgres => "ALTER TABLE journal DISABLE TRIGGER ALL",
         Backend::Sqlite => {
             "DROP TRIGGER postings_no_update; DROP TRIGGER journal_no_update; DROP TRIGGER journal_no_delete"
         }
@@ -36,7 +36,6 @@ async fn first_difference(backend: Backend, tampering: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn ledger_verify_names_a_row_that_was_changed_behind_its_back() {
     let changes = [
-        ("UPDATE postings SET amount = '9' WHERE position = 2 AND ordinal = 1", "journal entry 2"),
         ("UPDATE journal SET amount = '9' WHERE position = 2", "journal entry 2"),
         ("UPDATE journal SET customer_id = 77 WHERE position = 3", "journal entry 3"),
         ("UPDATE accounts SET balance = '9' WHERE id = 2", "account 2"),
@@ -44,6 +43,15 @@ async fn ledger_verify_names_a_row_that_was_changed_behind_its_back() {
         ("UPDATE callbacks SET foreign_id = 'mallory' WHERE id = 2", "callback 2"),
         ("UPDATE customer_references SET customer_id = 2", "journal entry 1"),
     ];
+    let moved = [
+        (Backend::Sqlite, "UPDATE postings SET amount = '9' WHERE position = 2 AND ordinal = 1"),
+        (Backend::Postgres, "UPDATE journal SET amounts[1] = 9 WHERE position = 2"),
+        (Backend::Postgres, "UPDATE journal SET debits[1] = 1, credits[1] = 1 WHERE position = 2"),
+    ];
+    for (backend, tampering) in moved {
+        let what = first_difference(backend, tampering).await;
+        assert!(what.contains("journal entry 2"), "{backend:?}, {tampering}: {what}");
+    }
     for (tampering, named) in changes {
         for backend in [Backend::Sqlite, Backend::Postgres] {
             let what = first_difference(backend, tampering).await;
@@ -76,8 +84,10 @@ async fn the_journal_and_the_postings_refuse_to_be_changed() {
             "UPDATE journal SET at_us = 0",
             "DELETE FROM journal",
         ] {
-            let refused = db.orm.execute_unprepared(change).await.expect_err("append-only");
-            assert!(refused.to_string().contains("append-only"), "{change}: {refused}");
+            let refused = db.orm.execute_unprepared(change).await.expect_err("append-only").to_string();
+            // On PostgreSQL they are a view of the journal.
+            let is_view = backend == Backend::Postgres && refused.contains("view \"postings\"");
+            assert!(is_view || refused.contains("append-only"), "{change}: {refused}");
         }
         app.finish().await;
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use migration::{Migrator, MigratorTrait};
-use sea_orm::{ConnectionTrait, DatabaseConnection, EntityTrait, IdenStatic, Iterable, QuerySelect, Statement};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, IdenStatic, Iterable, QuerySelect, Statement,
+};
 use tallyhook::store::{Db, schema};
 
 use crate::support::{fresh_folder, servers};
@@ -16,7 +18,7 @@ async fn databases() -> [Db; 2] {
 
 async fn columns(db: &DatabaseConnection, table: &str) -> BTreeSet<String> {
     let backend = db.get_database_backend();
-    let sql = if backend == sea_orm::DbBackend::Postgres {
+    let sql = if backend == DbBackend::Postgres {
         format!("SELECT column_name::text FROM information_schema.columns WHERE table_name = '{table}'")
     } else {
         format!("SELECT name FROM pragma_table_info('{table}')")
@@ -25,8 +27,14 @@ async fn columns(db: &DatabaseConnection, table: &str) -> BTreeSet<String> {
     rows.iter().map(|row| row.try_get_by_index(0).expect("a name")).collect()
 }
 
+/// What only PostgreSQL has, and reads as the view `postings`.
+const IN_ENTRIES: [&str; 3] = ["debits", "credits", "amounts"];
+
 async fn fits<E: EntityTrait>(db: &DatabaseConnection, entity: E) {
-    let ours: BTreeSet<_> = E::Column::iter().map(|column| column.as_str().to_owned()).collect();
+    let mut ours: BTreeSet<_> = E::Column::iter().map(|column| column.as_str().to_owned()).collect();
+    if db.get_database_backend() == DbBackend::Postgres && entity.table_name() == "journal" {
+        ours.extend(IN_ENTRIES.map(str::to_owned));
+    }
     assert_eq!(ours, columns(db, entity.table_name()).await, "{}", entity.table_name());
     E::find().limit(1).all(db).await.expect("a row can be read");
 }
@@ -94,4 +102,45 @@ async fn migrations_go_up_down_and_up_again() {
         schema::migrate(&db).await.expect("up again");
         assert_eq!(schema::missing(&db).await.expect("a status"), 0);
     }
+}
+
+/// PostgreSQL keeps them in the journal's rows: whatever was a row of its own stays what it was, there and back.
+#[tokio::test(flavor = "multi_thread")]
+async fn postings_come_through_their_migration() {
+    let [_, db] = databases().await;
+    let all = Migrator::migrations();
+    let before = all.iter().position(|one| one.name() == "m20261129_000002_postings_of_entries").expect("it is one");
+    Migrator::up(&db.orm, Some(u32::try_from(before).expect("a few"))).await.expect("up to the one before");
+    db.orm
+        .execute_unprepared(
+            "INSERT INTO journal (position, merchant_id, event, effect, postings, subject, callback_id, at_us, hash)
+             SELECT i, 1, 2, 2, i % 3, i, i, 1, decode(repeat('00', 32), 'hex') FROM generate_series(1, 5) AS i;
+             INSERT INTO postings VALUES (1, 1, 10, 20, 0.000000000000000001), (2, 2, 11, 20, 5), (2, 1, 12, 20, 7.5),
+                (4, 1, 13, 20, 99999999999999999999.123456789012345678), (5, 1, 20, 10, 3), (5, 2, 20, 11, 1)",
+        )
+        .await
+        .expect("rows");
+    let postings = async || {
+        let sql = "SELECT string_agg(concat_ws(' ', position, ordinal, debit_id, credit_id, amount), ', '
+            ORDER BY position, ordinal) FROM postings";
+        let row = db.orm.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await.expect("a question");
+        row.expect("a row").try_get_by_index::<String>(0).expect("a text")
+    };
+    let before_it = postings().await;
+    assert_eq!(before_it.split(", ").count(), 6, "{before_it}");
+    Migrator::up(&db.orm, None).await.expect("up");
+    assert_eq!(postings().await, before_it);
+    let changed = db.orm.execute_unprepared("UPDATE journal SET amounts = NULL WHERE position = 2").await;
+    assert!(changed.expect_err("append-only").to_string().contains("append-only"));
+    for wrong in
+        ["debits[1] = debits[1], amounts = amounts[1:1]", "amounts[1] = 0", "amounts[1] = NULL", "credits = NULL"]
+    {
+        let sql = format!("ALTER TABLE journal DISABLE TRIGGER ALL; UPDATE journal SET {wrong} WHERE position = 2");
+        let refused = db.orm.execute_unprepared(&sql).await.expect_err("an entry out of shape").to_string();
+        assert!(refused.contains("journal_postings"), "{wrong}: {refused}");
+    }
+    Migrator::down(&db.orm, Some(u32::try_from(all.len() - before).expect("a few"))).await.expect("down");
+    assert_eq!(postings().await, before_it);
+    let changed = db.orm.execute_unprepared("DELETE FROM postings").await;
+    assert!(changed.expect_err("append-only").to_string().contains("append-only"));
 }

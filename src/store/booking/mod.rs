@@ -21,7 +21,7 @@ use crate::domain::callback::{Head as CallbackHead, Origin};
 use crate::domain::customer::ReferenceKind;
 use crate::domain::decide::{Policy, Waived};
 use crate::domain::ids::{AccountId, CallbackId, CustomerId, MerchantId, PaymentId};
-use crate::domain::journal::{Booked, Entry};
+use crate::domain::journal::Entry;
 use crate::domain::payment::{Family, Payment, Status};
 use crate::domain::reason::Reason;
 
@@ -380,11 +380,4 @@ fn head_from(numbers: [i64; 7], hash: &[u8]) -> Result<Head, StoreError> {
 /// The txids of a callback in one column, a line each.
 pub(super) fn join_txids(head: &CallbackHead) -> Option<String> {
     (!head.txids.is_empty()).then(|| head.txids.join("\n"))
-}
-
-/// Every posting of a batch with its place: (position, ordinal, posting).
-fn numbered_postings(entries: &[(Entry, [u8; 32])]) -> impl Iterator<Item = (i64, i16, Booked)> {
-    entries.iter().flat_map(|(entry, _)| {
-        (1_i16..).zip(&entry.postings).map(|(ordinal, posting)| (entry.position, ordinal, *posting))
-    })
 }

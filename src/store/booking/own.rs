@@ -88,12 +88,12 @@ const OWN_POSTGRES: &str = own_columns!(
     "JOIN unnest($1::text[], $2::int2[]) AS i(name, merchant) ON w.foreign_id = i.name AND w.merchant_id = i.merchant"
 );
 const OWN_SQLITE: &str = own_columns!("WHERE w.foreign_id = $1 AND w.merchant_id = $2");
-// Each row is looked up by its key: a join in brackets would make SQLite read every posting there is.
+// Each row is looked up by its key: a join in brackets would make SQLite read every posting there is, and joined accounts
+// could make PostgreSQL go through all of them while they are few, with a plan that it keeps.
 const SUSPENDED: &str = "SELECT d.resolved_us IS NULL, j.effect, j.payment_id, j.currency, CAST(j.fee AS text),
-        CASE WHEN a.id IS NOT NULL THEN CAST(p.amount AS text) END
+        CASE WHEN (SELECT a.kind FROM accounts a WHERE a.id = p.credit_id) = 4 THEN CAST(p.amount AS text) END
     FROM discrepancies d JOIN journal j ON j.position = d.position
     LEFT JOIN postings p ON p.position = d.position
-    LEFT JOIN accounts a ON a.id = p.credit_id AND a.kind = 4
     WHERE d.position = $1 AND d.merchant_id = $2";
 macro_rules! new_withdrawal {
     ($amount:literal) => {

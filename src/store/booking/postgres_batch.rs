@@ -4,14 +4,14 @@ use sqlx::postgres::{PgArguments, PgBindIterExt as _};
 use sqlx::{Arguments as _, PgConnection};
 
 use super::postgres_rows::{
-    AccountRow, BalanceRow, CallbackRow, CustomerRow, EntryRow, KeyRow, PaymentsRow, PostingRow, ReferenceRow,
+    AccountRow, BalanceRow, CallbackRow, CustomerRow, EntryRow, KeyRow, PaymentsRow, ReferenceRow,
 };
 use super::{Head, StoreError, Writes};
 
 const WRITE_BATCH: &str = "WITH head AS (
         UPDATE journal_head SET position = $2, hash = $3, turn = $4, callback_id = $5, payment_id = $6,
             customer_id = $7, account_id = $8 WHERE id = 1 AND turn = $1 AND NOT EXISTS (
-                SELECT FROM unnest($20::booking_key[]) AS i JOIN payments t ON t.fingerprint = i.fingerprint
+                SELECT FROM unnest($19::booking_key[]) AS i JOIN payments t ON t.fingerprint = i.fingerprint
                     AND t.merchant_id = i.merchant_id AND NOT (t.family = i.family AND t.ext_id = i.ext_id))
         RETURNING 1),
     arrived AS (
@@ -29,30 +29,27 @@ const WRITE_BATCH: &str = "WITH head AS (
             AND EXISTS (SELECT FROM head)),
     entered AS (
         INSERT INTO journal (position, merchant_id, event, effect, reason, postings, subject, callback_id,
-            payment_id, customer_id, at_us, hash, currency, amount, fee, balance_after)
+            payment_id, customer_id, at_us, hash, currency, amount, fee, balance_after, debits, credits, amounts)
         SELECT * FROM unnest($12::booking_entry[]) WHERE EXISTS (SELECT FROM head)),
-    posted AS (
-        INSERT INTO postings (position, ordinal, debit_id, credit_id, amount)
-        SELECT * FROM unnest($13::booking_posting[]) WHERE EXISTS (SELECT FROM head)),
     balanced AS (
-        UPDATE accounts SET balance = i.balance FROM unnest($14::booking_balance[]) AS i
+        UPDATE accounts SET balance = i.balance FROM unnest($13::booking_balance[]) AS i
         WHERE accounts.id = i.id AND EXISTS (SELECT FROM head)),
     counted AS (
         INSERT INTO accounts (id, merchant_id, kind, customer_id, currency, balance)
-        SELECT * FROM unnest($15::booking_account[]) WHERE EXISTS (SELECT FROM head)),
+        SELECT * FROM unnest($14::booking_account[]) WHERE EXISTS (SELECT FROM head)),
     named AS (
         INSERT INTO customers (id, merchant_id, name, opened_us)
-        SELECT i.*, $16 FROM unnest($17::booking_customer[]) AS i WHERE EXISTS (SELECT FROM head)),
+        SELECT i.*, $15 FROM unnest($16::booking_customer[]) AS i WHERE EXISTS (SELECT FROM head)),
     referred AS (
         INSERT INTO customer_references (merchant_id, kind, value, customer_id)
-        SELECT * FROM unnest($18::booking_reference[]) WHERE EXISTS (SELECT FROM head)),
+        SELECT * FROM unnest($17::booking_reference[]) WHERE EXISTS (SELECT FROM head)),
     repeated AS (
         INSERT INTO redeliveries (callback_id, count, last_us)
-        SELECT id, count(*), $16 FROM unnest($19::int8[]) AS i(id) WHERE EXISTS (SELECT FROM head) GROUP BY id
+        SELECT id, count(*), $15 FROM unnest($18::int8[]) AS i(id) WHERE EXISTS (SELECT FROM head) GROUP BY id
         ON CONFLICT (callback_id) DO UPDATE SET count = redeliveries.count + excluded.count, last_us = excluded.last_us)
     SELECT FROM head";
 
-const PARAMETERS: usize = 20;
+const PARAMETERS: usize = 19;
 /// What a callback brings beside its body, in all tables.
 const ROW_BYTES: usize = 2_000;
 
@@ -65,7 +62,6 @@ pub(super) async fn write_batch(
     before: &Head,
     after: &Head,
 ) -> Result<bool, StoreError> {
-    let postings: Vec<_> = super::numbered_postings(&writes.entries).collect();
     let (opened, paid): (Vec<_>, Vec<_>) = writes.payments.iter().partition(|payment| payment.is_new);
     // Room for all of it, so that it is not moved each time it has doubled.
     let bytes: usize = writes.arrivals.iter().map(|(arrival, _)| arrival.body.len().saturating_add(ROW_BYTES)).sum();
@@ -84,7 +80,6 @@ pub(super) async fn write_batch(
         .bind(opened.into_iter().map(PaymentsRow).bind_iter())
         .bind(paid.into_iter().map(PaymentsRow).bind_iter())
         .bind(writes.entries.iter().map(EntryRow).bind_iter())
-        .bind(postings.iter().map(PostingRow).bind_iter())
         .bind(writes.balances.iter().map(BalanceRow).bind_iter())
         .bind(writes.new_accounts.iter().map(AccountRow).bind_iter())
         .bind(writes.now_us)

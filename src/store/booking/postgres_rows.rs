@@ -106,14 +106,9 @@ composite!(EntryRow as "booking_entry", (Entry, [u8; 32]), (entry, hash) =>
     entry.amount,
     entry.fee,
     entry.balance_after,
-);
-
-composite!(PostingRow as "booking_posting", (i64, i16, Booked), (position, ordinal, posting) =>
-    *position,
-    *ordinal,
-    posting.debit.0,
-    posting.credit.0,
-    posting.amount,
+    List(&entry.postings, |posting| posting.debit.0),
+    List(&entry.postings, |posting| posting.credit.0),
+    List(&entry.postings, |posting| posting.amount),
 );
 
 composite!(BalanceRow as "booking_balance", (AccountId, Amount), (id, balance) => id.0, *balance);
@@ -217,6 +212,47 @@ impl<C: Column> Column for Option<C> {
 
     fn write(self, out: &mut Vec<u8>) -> bool {
         self.is_some_and(|value| value.write(out))
+    }
+}
+
+/// What may stand in a list.
+trait Listed: Column {
+    /// PostgreSQL's number of the array.
+    const LIST_OID: u32;
+}
+
+impl Listed for i64 {
+    const LIST_OID: u32 = 1016;
+}
+
+impl Listed for Amount {
+    const LIST_OID: u32 = 1231;
+}
+
+/// One thing of each posting, as an array; of none, NULL.
+struct List<'p, C>(&'p [Booked], fn(&Booked) -> C);
+
+impl<C: Listed> Column for List<'_, C> {
+    const OID: u32 = C::LIST_OID;
+
+    /// How many dimensions, that none of it is NULL, the type, how many, the number of the first, and each with its length.
+    fn write(self, out: &mut Vec<u8>) -> bool {
+        let Self(postings, one) = self;
+        if postings.is_empty() {
+            return false;
+        }
+        let count = i32::try_from(postings.len()).unwrap_or_default();
+        for number in [1, 0, C::OID.cast_signed(), count, 1] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+        for posting in postings {
+            let place = out.len();
+            out.extend_from_slice(&NULL.to_be_bytes());
+            one(posting).write(out);
+            let length = out.len().saturating_sub(place).saturating_sub(size_of::<i32>());
+            overwrite(out, place, i32::try_from(length).unwrap_or_default());
+        }
+        true
     }
 }
 

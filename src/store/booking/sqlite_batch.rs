@@ -15,6 +15,7 @@ use sqlx::{Arguments as _, AssertSqlSafe, Encode, Row as _, SqlSafeStr as _, Sql
 
 use super::{Head, Key, StoreError, Writes, head_from};
 use crate::domain::amount::Amount;
+use crate::domain::journal::{Booked, Entry};
 use crate::domain::reason::Reason;
 
 /// A statement around its rows.
@@ -200,7 +201,7 @@ pub(super) async fn write_batch(
     writes: &Writes<'_>,
     after: &Head,
 ) -> Result<(), StoreError> {
-    let postings: Vec<_> = super::numbered_postings(&writes.entries).collect();
+    let postings: Vec<_> = numbered_postings(&writes.entries).collect();
     let (opened, paid): (Vec<_>, Vec<_>) = writes.payments.iter().partition(|payment| payment.is_new);
     let (mut arrivals, mut entries) = (writes.arrivals.as_slice(), writes.entries.as_slice());
     let (mut opened, mut paid) = (opened.as_slice(), paid.as_slice());
@@ -268,4 +269,11 @@ fn take<'a, T>(rest: &mut &'a [T], most: usize) -> &'a [T] {
     let (some, others) = rest.split_at(most.min(rest.len()));
     *rest = others;
     some
+}
+
+/// Every posting of a batch with its place: (position, ordinal, posting).
+fn numbered_postings(entries: &[(Entry, [u8; 32])]) -> impl Iterator<Item = (i64, i16, Booked)> {
+    entries.iter().flat_map(|(entry, _)| {
+        (1_i16..).zip(&entry.postings).map(|(ordinal, posting)| (entry.position, ordinal, *posting))
+    })
 }
