@@ -1,4 +1,4 @@
-//! Table `journal`.
+//! Table `journal`. On PostgreSQL its rows also hold their postings, which are read as `postings`.
 
 use sea_orm::entity::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Table `postings`.
+//! Table `postings`; on PostgreSQL a view of what lies in the rows of `journal`.
 
 use sea_orm::entity::prelude::*;
 

@@ -19,7 +19,8 @@ use crate::product::{Deployment, Server};
 use crate::servers::Servers;
 
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);
-const BEFORE: Duration = Duration::from_millis(100);
+/// Processor times are read this long before the measured time: going through /proc takes some milliseconds of a core.
+const READ_BEFORE: Duration = Duration::from_millis(100);
 /// Open loop: customers who had a callback before are what is measured, with nothing left of opening them.
 const SETTLED: Duration = Duration::from_secs(1);
 const WARMUP_MAX: Duration = Duration::from_secs(10);
@@ -199,8 +200,7 @@ impl Bench {
 
     /// Looks at the processes while the load is measured.
     pub(crate) async fn watch(&self, running: &Load, pid: u32) -> Usage {
-        // Reading all of /proc takes some milliseconds of a core, so before what is measured.
-        tokio::time::sleep_until((running.window - BEFORE).into()).await;
+        tokio::time::sleep_until((running.window - READ_BEFORE).into()).await;
         let end = running.window + self.measured;
         let (begun, before) = (Instant::now(), self.processor_times(pid));
         tokio::time::sleep_until(running.window.into()).await;
