@@ -136,7 +136,7 @@ impl Desk {
         let Some(Ready { before, after, writes, outcomes, customers, accounts }) = batch.ready(&self.cache) else {
             return Ok(None);
         };
-        let (cache, parts) = (&mut self.cache, &self.parts);
+        let (cache, owed, parts) = (&mut self.cache, &mut self.owed, &self.parts);
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
         let mut taught = Some((customers, accounts));
         let mut learn = |cache: &mut Cache| {
@@ -145,6 +145,7 @@ impl Desk {
             }
         };
         let meanwhile = async {
+            owed.pay(&parts.metrics);
             learn(cache);
             loop {
                 if !is_last {

@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use super::ahead::{Answer, Batch};
+use super::ahead::Batch;
 use super::cache::{Cache, Learnt};
 use super::named::{addresses, pools, requests, suspended, unknown_references};
+use super::owed::Owed;
 use super::plan::{Member, Outcome, Plan, Unsettled};
 use super::ready::Ready;
 use super::{Incoming, Parts, Receipt, Refusal, Request};
 use crate::store::StoreError;
-use crate::store::booking::{Connection, Key, Seen, State};
+use crate::store::booking::{Connection, Key, Seen};
 
 /// A batch that takes longer is given up; the session's own limits (5 s) strike first.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(15);
@@ -26,6 +27,7 @@ pub(super) struct Desk {
     pub(super) connection: Option<Connection>,
     pub(super) cache: Cache,
     positions: watch::Sender<i64>,
+    pub(super) owed: Owed,
     /// Batches that still lock the head first.
     wary: u32,
 }
@@ -43,19 +45,25 @@ pub(super) enum Lock {
 
 impl Desk {
     pub(super) fn new(parts: Parts, positions: watch::Sender<i64>) -> Self {
-        Self { parts, connection: None, cache: Cache::default(), positions, wary: 0 }
+        Self { parts, connection: None, cache: Cache::default(), positions, owed: Owed::default(), wary: 0 }
     }
 
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
         let mut next = Batch::default();
         loop {
+            next.gather(&mut queue, self.parts.batch);
             if next.is_empty() {
+                self.pay();
                 let Some(first) = queue.recv().await else { break };
                 next.add(first);
+                next.gather(&mut queue, self.parts.batch);
             }
             let mut batch = std::mem::take(&mut next);
             if !batch.bodies.is_empty() {
                 self.receive(&mut queue, &mut batch, &mut next).await;
+            }
+            if batch.later.is_some() {
+                self.pay();
             }
             let has_gone = match batch.later {
                 Some(Request::Decide { stored, dry_run, judgement, answer }) => {
@@ -76,20 +84,20 @@ impl Desk {
     }
 
     async fn receive(&mut self, queue: &mut mpsc::Receiver<Request>, batch: &mut Batch, next: &mut Batch) {
-        let most = self.parts.batch;
-        batch.gather(queue, most);
         let mut booked = Ok(None);
         if self.goes_unlocked() {
             booked = self.book_from_memory(queue, batch, next).await;
+            self.pay();
             if matches!(booked, Ok(None)) {
                 booked = self.book_batch(&batch.bodies, Lock::Unlocked).await;
             }
         }
         if matches!(booked, Ok(None)) {
+            self.pay();
             let locked = self.begin().await;
             // Whatever queued up while the head was waited for joins the batch, or shares its refusal; but nobody overtakes.
             if next.is_empty() {
-                batch.gather(queue, most);
+                batch.gather(queue, self.parts.batch);
             }
             booked = match locked {
                 Ok(()) => self.book_batch(&batch.bodies, Lock::Locked).await,
@@ -114,40 +122,17 @@ impl Desk {
                 bodies.iter().map(|_| Err(Refusal::Unavailable)).collect()
             }
         };
-        self.answer(receipts, std::mem::take(&mut batch.answers));
+        self.owed = Owed::new(receipts, std::mem::take(&mut batch.answers));
+    }
+
+    fn pay(&mut self) {
+        self.owed.pay(&self.parts.metrics);
     }
 
     /// Whether to spare the lock's round trips: nobody else has booked lately.
     fn goes_unlocked(&mut self) -> bool {
         self.wary = self.wary.saturating_sub(1);
         self.wary == 0 && self.connection.as_ref().is_some_and(Connection::can_go_unlocked)
-    }
-
-    fn answer(&self, receipts: Vec<Result<Receipt, Refusal>>, answers: Vec<Answer>) {
-        for (receipt, answer) in receipts.into_iter().zip(answers) {
-            if let Ok(receipt) = &receipt {
-                self.count(receipt);
-            }
-            // A client that hung up is no loss: the callback is booked, and sent again it will be a duplicate.
-            if answer.send(receipt).is_err() {
-                debug!("Nobody waited for an answer");
-            }
-        }
-    }
-
-    fn count(&self, receipt: &Receipt) {
-        if receipt.is_order {
-            return;
-        }
-        let states = &self.parts.metrics.callbacks;
-        let counter = match receipt.state {
-            _ if receipt.is_duplicate => &states.duplicate,
-            State::Booked => &states.booked,
-            State::Ignored => &states.ignored,
-            State::Held => &states.held,
-            State::Failed => &states.failed,
-        };
-        counter.increment();
     }
 
     /// The whole batch in one transaction. `None`: nothing is written, and the lock is needed.

@@ -4,10 +4,12 @@
 //! 2. look at the journal's head and at what the batch touches, or under load go by what is remembered of both; decide
 //!    every member in order; write everything and the new head in one transaction, on condition that the head is still
 //!    the same, and that what was not looked up is not there
-//! 3. answer: a 200 goes out only from here
+//! 3. answer: a 200 goes out only from here, and only for what is on disk; when another batch is ready, once that is on
+//!    its way
 //!
-//! While a batch is written, the next one is planned on what it comes to. When another replica was faster, nothing is written; the head is then locked before looking, for this batch and the
-//! next few, so that replicas take turns. Either way the head's row decides who books, and in which order.
+//! While a batch is written, the next one is planned on what it comes to. When another replica was faster, nothing is
+//! written; the head is then locked before looking, for this batch and the next few, so that replicas take turns. Either
+//! way the head's row decides who books, and in which order.
 //!
 //! A batch that the database refuses is tried again member by member; a member that is refused alone is kept as
 //! `failed` and the retry worker brings it back. When the database can't be reached nothing is kept in memory:
@@ -24,6 +26,7 @@ pub mod ending;
 mod incoming;
 mod named;
 mod obey;
+mod owed;
 mod plan;
 mod ready;
 pub mod replay;

@@ -1,15 +1,18 @@
 //! Under load the booker does not look before it writes: it goes by what it remembers, and the statement that writes
 //! checks that. Whatever is not remembered, and whatever others have booked, must come to the same as if it had looked.
 
+use futures_util::future::join_all;
 use reqwest::StatusCode;
+use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 use tallyhook::app::App;
 use tallyhook::booker::Receipt;
 use tallyhook::cli::serve::{Part, Running};
 use tallyhook::domain::reason::Reason;
+use tallyhook::store::Db;
 use tallyhook::store::booking::State;
 
 use crate::support::deposits::Deposit;
-use crate::support::together::book_together;
+use crate::support::together::{Waiting, book_together, until_waited_for};
 use crate::support::{Backend, TestApp, launch_as};
 
 /// As many customers' accounts as deposits touch in turn: twenty customers, three currencies.
@@ -174,6 +177,33 @@ async fn what_was_planned_on_a_batch_that_failed_is_planned_again() {
     assert!(events.is_sorted_by_key(|event| event["time"].as_str()), "time never runs backwards");
     let credits = events.iter().filter(|event| event["type"] == "deposit.credited").count();
     assert_eq!(credits, 1 + 60 + 60, "the stored one, those that made the accounts known, and each of these once");
+    test.finish().await;
+}
+
+/// Answers go out once the next batch is on its way, however long that then takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_are_booked_are_answered_while_the_next_batch_waits() {
+    let mut test = Forgetful::start(&[]).await;
+    let db = Db::lazy(&test.first.url, 1).await.expect("a database");
+    let accounts = db.orm.begin().await.expect("a transaction");
+    accounts.execute_unprepared("SELECT FROM accounts FOR UPDATE").await.expect("every account");
+    // The first moves no money, so it needs none of them.
+    let alone = Deposit { number: test.numbers.next().expect("there are enough") }.announced();
+    let together: Vec<_> = (0..12).map(|_| test.new_one()).collect();
+    let bodies = std::iter::once(alone).chain(together);
+    let Waiting { lock, mut receipts } = Waiting::begin(test.app(), &test.first.url, bodies).await;
+    lock.rollback().await.expect("the head is given back");
+    until_waited_for(&accounts).await;
+    receipts[0].as_mut().await;
+    for receipt in &mut receipts[1..] {
+        assert!(futures_util::poll!(receipt).is_pending(), "answered before it is on disk");
+    }
+    accounts.rollback().await.expect("the accounts are given back");
+    join_all(&mut receipts).await;
+    let booked: Vec<_> = receipts.drain(..).filter_map(|mut receipt| receipt.as_mut().take_output()).collect();
+    drop(receipts);
+    assert_eq!(verdicts(&booked), [(State::Booked, None, false); 13]);
+    assert_eq!(test.counts(), (1, 0), "the twelve were booked without looking");
     test.finish().await;
 }
 
