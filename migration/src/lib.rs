@@ -33,6 +33,7 @@ mod m20261121_000090_retired;
 mod m20261121_000100_booking_rows;
 mod m20261129_000001_fewer_checks;
 mod m20261129_000002_postings_of_entries;
+mod m20261130_000001_fewer_statistics;
 
 pub struct Migrator;
 
@@ -67,6 +68,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000100_booking_rows::Migration),
             Box::new(m20261129_000001_fewer_checks::Migration),
             Box::new(m20261129_000002_postings_of_entries::Migration),
+            Box::new(m20261130_000001_fewer_statistics::Migration),
         ]
     }
 }

@@ -16,7 +16,7 @@ const WINDOWS: &str = "SELECT a.merchant_id, a.foreign_id, r.created_us, r.monit
     FROM addresses a JOIN deposit_requests r ON r.address_id = a.id
     LEFT JOIN customer_references k ON k.value = 'request:' || r.id AND k.kind = 2 AND k.merchant_id = a.merchant_id
     WHERE a.user_identifier IS NULL ORDER BY r.id";
-/// A range and not a pattern, so that the index serves it.
+/// A range and not a pattern, which would be compared by the locale. Reads every callback, as the audit does anyway.
 const CALLBACKS: &str = "SELECT id, received_us FROM callbacks WHERE foreign_id >= $1 AND foreign_id < $2";
 
 const RETIRED: &str = "SELECT merchant_id, address, foreign_id, retired_us, turn FROM retired_addresses";

@@ -142,3 +142,48 @@ async fn postings_come_through_their_migration() {
     let changed = db.orm.execute_unprepared("DELETE FROM postings").await;
     assert!(changed.expect_err("append-only").to_string().contains("append-only"));
 }
+
+/// Autovacuum samples the tables that grow while callbacks wait for the processor that it takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn little_is_sampled_of_the_tables_that_grow() {
+    let [_, db] = databases().await;
+    let all = Migrator::migrations();
+    let place = all.iter().position(|one| one.name() == "m20261130_000001_fewer_statistics").expect("it is one");
+    Migrator::up(&db.orm, Some(u32::try_from(place).expect("a few"))).await.expect("up to the one before");
+    db.orm
+        .execute_unprepared(
+            "INSERT INTO callbacks (id, merchant_id, family, state, policy, entries, locality, turn, position,
+                received_us, decided_us, digest, signature, detail, headers, body)
+             SELECT i, 1, 1, 1, 0, 0, i, i, i, 1, 1, decode(repeat('00', 32), 'hex'), decode(repeat('00', 64), 'hex'),
+                'detail', '{}', 'a body' FROM generate_series(1, 100) AS i;
+             ANALYZE callbacks",
+        )
+        .await
+        .expect("rows");
+    let sampled = async || {
+        let sql =
+            "SELECT count(*) FROM pg_stats WHERE tablename = 'callbacks' AND attname IN ('detail', 'headers', 'body')";
+        let row = db.orm.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await.expect("a question");
+        row.expect("a row").try_get_by_index::<i64>(0).expect("a number")
+    };
+    assert_eq!(sampled().await, 3);
+    Migrator::up(&db.orm, None).await.expect("up");
+    assert_eq!(sampled().await, 0, "a pruned body would stay there");
+    db.orm.execute_unprepared("ANALYZE callbacks").await.expect("it is analysed");
+    assert_eq!(sampled().await, 0);
+    let names = async |filter: &str| {
+        let sql = format!(
+            "SELECT coalesce(string_agg(attrelid::regclass || '.' || attname, ' '), '') FROM pg_attribute
+             WHERE attnum > 0 AND NOT attisdropped AND {filter} AND attrelid IN
+                ('callbacks'::regclass, 'journal'::regclass, 'payments'::regclass, 'accounts'::regclass)"
+        );
+        let row = db.orm.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await.expect("a question");
+        row.expect("a row").try_get_by_index::<String>(0).expect("a text")
+    };
+    assert_eq!(names("coalesce(attstattarget, -1) NOT BETWEEN 0 AND 10").await, "", "a column that came later");
+    let never = names("attstattarget = 0").await;
+    let heavy = ["callbacks.body", "callbacks.signature", "journal.amounts", "journal.credits", "journal.debits"];
+    for column in heavy {
+        assert!(never.split(' ').any(|name| name == column), "{column} is not among {never}");
+    }
+}
