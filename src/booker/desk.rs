@@ -122,6 +122,7 @@ impl Desk {
                 bodies.iter().map(|_| Err(Refusal::Unavailable)).collect()
             }
         };
+        self.pay();
         self.owed = Owed::new(receipts, std::mem::take(&mut batch.answers));
     }
 
