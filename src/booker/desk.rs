@@ -84,16 +84,14 @@ impl Desk {
     }
 
     async fn receive(&mut self, queue: &mut mpsc::Receiver<Request>, batch: &mut Batch, next: &mut Batch) {
-        let mut booked = Ok(None);
-        if self.goes_unlocked() {
-            booked = self.book_from_memory(queue, batch, next).await;
-            self.pay();
-            if matches!(booked, Ok(None)) {
-                booked = self.book_batch(&batch.bodies, Lock::Unlocked).await;
-            }
+        let goes_unlocked = self.goes_unlocked();
+        let mut booked = if goes_unlocked { self.book_from_memory(queue, batch, next).await } else { Ok(None) };
+        // Whoever was not answered while that was written is answered before anything else is asked.
+        self.pay();
+        if goes_unlocked && matches!(booked, Ok(None)) {
+            booked = self.book_batch(&batch.bodies, Lock::Unlocked).await;
         }
         if matches!(booked, Ok(None)) {
-            self.pay();
             let locked = self.begin().await;
             // Whatever queued up while the head was waited for joins the batch, or shares its refusal; but nobody overtakes.
             if next.is_empty() {
@@ -122,7 +120,6 @@ impl Desk {
                 bodies.iter().map(|_| Err(Refusal::Unavailable)).collect()
             }
         };
-        self.pay();
         self.owed = Owed::new(receipts, std::mem::take(&mut batch.answers));
     }
 

@@ -1,5 +1,6 @@
-//! Answers to members of a batch that is over: committed, or refused. They go out once the next batch is on its way to the database, at
-//! once when none waits: whoever is woken by them would take the processor from the database, which everybody waits for.
+//! Answers to members of a batch that is over: committed, or refused. They go out once the next batch is on its way to
+//! the database, at once when none waits: whoever is woken by them would take the processor from the database, which
+//! everybody waits for.
 
 use tracing::debug;
 

@@ -143,9 +143,9 @@ async fn postings_come_through_their_migration() {
     assert!(changed.expect_err("append-only").to_string().contains("append-only"));
 }
 
-/// Autovacuum samples the tables that grow while callbacks wait for the processor that it takes.
+/// Autovacuum samples these tables while callbacks wait for the processor that it takes.
 #[tokio::test(flavor = "multi_thread")]
-async fn little_is_sampled_of_the_tables_that_grow() {
+async fn little_is_sampled_of_the_hot_tables() {
     let [_, db] = databases().await;
     let all = Migrator::migrations();
     let place = all.iter().position(|one| one.name() == "m20261130_000001_fewer_statistics").expect("it is one");
