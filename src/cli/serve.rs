@@ -15,6 +15,7 @@ use tracing::info;
 use super::output::{Usage, tell};
 use crate::app::{App, Tasks};
 use crate::config::{Role, Settings, Sources, Token};
+use crate::store::Db;
 use crate::worker::asks::Asker;
 use crate::worker::checks::Checker;
 use crate::worker::heart::Heart;
@@ -131,8 +132,8 @@ impl Running {
             });
         }
         if part != Part::Receive {
-            let index = index(&app).await?;
-            spawn_workers(&app, index, &mut tasks, &working);
+            let (index, outbox) = (index(&app).await?, app.db.paging().await?);
+            spawn_workers(&app, (index, outbox), &mut tasks, &working);
         }
         let merchants = app.settings.merchants.len();
         info!(?public, %admin, merchants, version = env!("CARGO_PKG_VERSION"), "Ready");
@@ -167,7 +168,7 @@ async fn index(app: &App) -> anyhow::Result<Index> {
     Ok(Index::new(app.db.hasty().await?, metrics, position))
 }
 
-fn spawn_workers(app: &Arc<App>, index: Index, tasks: &mut Tasks, working: &CancellationToken) {
+fn spawn_workers(app: &Arc<App>, (index, outbox): (Index, Db), tasks: &mut Tasks, working: &CancellationToken) {
     let (db, metrics, clock) = (app.db.clone(), Arc::clone(&app.metrics), app.clock);
     let retry = Retry { db: db.clone(), booker: app.booker.clone(), metrics: Arc::clone(&metrics), clock };
     let stop = working.clone();
@@ -204,7 +205,7 @@ fn spawn_workers(app: &Arc<App>, index: Index, tasks: &mut Tasks, working: &Canc
         let _: () = worker::run(checker, stop).await;
         Ok(())
     });
-    let windows = Windows { db: db.clone(), clock };
+    let windows = Windows { db, clock };
     let stop = working.clone();
     tasks.spawn("windows worker", async {
         let _: () = worker::run(windows, stop).await;
@@ -219,7 +220,8 @@ fn spawn_workers(app: &Arc<App>, index: Index, tasks: &mut Tasks, working: &Canc
         return;
     }
     let broker = app.settings.broker.clone();
-    let publisher = Publisher::new(publish::Parts { db, broker, metrics, position: app.booker.position(), clock });
+    let position = app.booker.position();
+    let publisher = Publisher::new(publish::Parts { db: outbox, broker, metrics, position, clock });
     let stop = working.clone();
     tasks.spawn("publisher", async {
         let _: () = worker::run(publisher, stop).await;

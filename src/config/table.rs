@@ -77,7 +77,7 @@ pub static SETTINGS: &[Setting] = &[
     setting("listen", "127.0.0.1:8080", "host:port for callbacks, /v1, /api/v2, /livez and /readyz"),
     setting("admin_listen", "127.0.0.1:8081", "host:port for the admin page, /api, /metrics and /docs"),
     url("database.url", "sqlite://tallyhook.db?mode=rwc", "sqlite://… or postgres://…; also as DATABASE_URL"),
-    setting("database.max_connections", "10", "connections of the pool, at most; up to three more beside it"),
+    setting("database.max_connections", "10", "connections of the pool, at most; up to five more beside it"),
     setting("database.connect_timeout_s", "30", "seconds for which the start keeps trying to reach the database"),
     url("broker.url", "", "amqp:// or amqps://, several with commas; empty: events only over HTTP; also as AMQP_URL"),
     setting("broker.declare", "true", "true: declare exchanges and queues at the start; false: they exist"),

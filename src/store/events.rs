@@ -66,9 +66,8 @@ pub async fn after(db: &Db, names: &MerchantNames, after: i64, limit: u64) -> Re
         events.push(entry.tell(names)?);
         Ok(())
     };
-    // Not kept prepared: a plan made while the tables were small must not be used when they have grown.
     if db.kind == Kind::Postgres {
-        let query = sqlx::query(POSTGRES).persistent(false).bind(after).bind(rows);
+        let query = sqlx::query(POSTGRES).persistent(db.keeps_plans()).bind(after).bind(rows);
         let mut rows = query.fetch(db.orm.get_postgres_connection_pool());
         while let Some(row) = rows.try_next().await? {
             keep(postgres_entry(&row)?)?;

@@ -107,18 +107,33 @@ pub enum Kind {
     Sqlite,
 }
 
-/// What a commit waits for.
+/// What connections are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Commit {
-    OnDisk,
-    Soon,
+enum Purpose {
+    Questions,
+    /// Commits that do not wait for the disk.
+    Haste,
+    /// Reading the journal page after page.
+    Pages,
 }
+
+/// A plan is kept, and goes by an index wherever there is one: one that was made while the tables were small must not
+/// scan or sort them when they have grown.
+const BY_INDEX: [(&str, &str); 6] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_sort", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
 
 /// The database: a lazily filled pool for reading and small writes. The booker has a connection of its own.
 #[derive(Clone)]
 pub struct Db {
     pub orm: DatabaseConnection,
     pub kind: Kind,
+    purpose: Purpose,
     /// With its password: for the booker's own connection only, never for a log.
     url: std::sync::Arc<str>,
 }
@@ -126,16 +141,22 @@ pub struct Db {
 impl Db {
     /// Makes the pool without opening a connection: the first question does.
     pub async fn lazy(url: &str, max_connections: u32) -> Result<Self, StoreError> {
-        Self::open(url, max_connections, Commit::OnDisk).await
+        Self::open(url, max_connections, Purpose::Questions).await
     }
 
     /// The same database by one connection whose commits do not wait for the disk: for what may be forgotten when the
     /// machine loses power, and must survive the end of any process.
     pub async fn hasty(&self) -> Result<Self, StoreError> {
-        Self::open(&self.url, 1, Commit::Soon).await
+        Self::open(&self.url, 1, Purpose::Haste).await
     }
 
-    async fn open(url: &str, max_connections: u32, commit: Commit) -> Result<Self, StoreError> {
+    /// The same database by two connections that plan a question once: for whoever reads page after page, and notes
+    /// meanwhile how far it is.
+    pub async fn paging(&self) -> Result<Self, StoreError> {
+        Self::open(&self.url, 2, Purpose::Pages).await
+    }
+
+    async fn open(url: &str, max_connections: u32, purpose: Purpose) -> Result<Self, StoreError> {
         let kind = if url.starts_with("sqlite:") { Kind::Sqlite } else { Kind::Postgres };
         let mut options = ConnectOptions::new(url);
         options
@@ -152,16 +173,26 @@ impl Db {
             options.map_sqlx_postgres_opts(move |options| {
                 let options = options.application_name("tallyhook");
                 let options = options.options([("statement_timeout", "30s"), ("jit", "off")]);
-                if commit == Commit::Soon { options.options([("synchronous_commit", "off")]) } else { options }
+                match purpose {
+                    Purpose::Questions => options,
+                    Purpose::Haste => options.options([("synchronous_commit", "off")]),
+                    Purpose::Pages => options.options(BY_INDEX),
+                }
             });
         } else {
             options.map_sqlx_sqlite_opts(move |options| {
                 let options = booking::sqlite::durable(options);
-                if commit == Commit::Soon { options.synchronous(SqliteSynchronous::Normal) } else { options }
+                if purpose == Purpose::Haste { options.synchronous(SqliteSynchronous::Normal) } else { options }
             });
         }
         let orm = Database::connect(options).await?;
-        Ok(Self { orm, kind, url: url.into() })
+        Ok(Self { orm, kind, purpose, url: url.into() })
+    }
+
+    /// Whether a plan may be kept. Elsewhere one that was made while the tables were small would be used when they have
+    /// grown.
+    fn keeps_plans(&self) -> bool {
+        self.purpose == Purpose::Pages
     }
 
     /// A connection outside the pool, for the booker.
