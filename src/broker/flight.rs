@@ -15,6 +15,9 @@ use lapin::message::BasicReturnMessage;
 use lapin::types::AMQPValue;
 use tokio::time::{Instant, timeout, timeout_at};
 
+/// How long a message is waited for at once: whoever waits has a lease to look after.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Why an event is not published.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
@@ -90,9 +93,9 @@ impl Flight {
     }
 
     /// Waits for the oldest, and takes away all that are confirmed up to the first that is not.
-    pub async fn settle(&mut self, patience: Duration) -> Settled {
+    pub async fn settle(&mut self) -> Settled {
         let Some(oldest) = self.0.front_mut() else { return Settled::Nothing };
-        if timeout(patience, oldest.settled()).await.is_err() {
+        if timeout(PATIENCE, oldest.settled()).await.is_err() {
             return Settled::Nothing;
         }
         let mut count = 0_u64;
@@ -102,6 +105,13 @@ impl Flight {
             last = Some(oldest.position);
         }
         last.map_or(Settled::Failed, |position| Settled::Confirmed { count, position })
+    }
+
+    /// Waits for the newest, and takes nothing away.
+    pub async fn newest(&mut self) {
+        if let Some(newest) = self.0.back_mut() {
+            drop(timeout(PATIENCE, newest.settled()).await);
+        }
     }
 
     /// Whether anything that is settled by now has failed.

@@ -1,9 +1,13 @@
 //! How far publishing is behind, for those who watch.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
-use super::{GAUGES_EVERY, Publisher};
+use super::Publisher;
 use crate::store::{StoreError, cursor, events};
+
+const GAUGES_EVERY: Duration = Duration::from_secs(1);
 
 impl Publisher {
     /// As far as this process knows: what it books itself, and what the database told last.

@@ -7,7 +7,7 @@
 //! - The cursor moves only past what is confirmed without a hole. No transaction is open while the network is.
 //! - When event k fails, sending stops, the rest of the confirms is waited for, the cursor moves to k-1, and k is tried
 //!   alone until it is confirmed: what came after it is sent a second time, with the same id, but only once.
-//! - Between pages comes what somebody wants to have published again (`again`).
+//! - Between pages comes what somebody wants to have published again.
 
 mod again;
 mod gauges;
@@ -46,7 +46,6 @@ const LEASE_SAFE: Duration = Duration::from_millis(5_500);
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
-const GAUGES_EVERY: Duration = Duration::from_secs(1);
 
 /// What the publisher needs.
 pub struct Parts {
@@ -247,7 +246,7 @@ impl Publisher {
         let now_s = u64::try_from((self.clock)()).unwrap_or(0).div_euclid(1_000_000);
         for event in events {
             while self.flight.len() >= self.link.window() {
-                self.confirm().await?;
+                self.confirm(Instant::now()).await?;
             }
             let reign = self.reign.as_mut().context("the publishing lease is gone")?;
             if reign.until <= Instant::now() {
@@ -261,11 +260,10 @@ impl Publisher {
         Ok(())
     }
 
-    /// Waits for the oldest confirm. The lease is kept while the broker takes its time.
-    async fn confirm(&mut self) -> anyhow::Result<()> {
-        let begun = Instant::now();
+    /// Waits for the oldest confirm, since `begun`. The lease is kept while the broker takes its time.
+    async fn confirm(&mut self, begun: Instant) -> anyhow::Result<()> {
         loop {
-            match self.flight.settle(Duration::from_secs(1)).await {
+            match self.flight.settle().await {
                 Settled::Confirmed { count, position } => {
                     self.reign()?.confirmed = position;
                     self.link.confirmed();
@@ -282,9 +280,13 @@ impl Publisher {
         }
     }
 
+    /// Waits for all confirms, first for the newest: they come in many steps, and waking for each costs the processor.
     async fn settle(&mut self) -> anyhow::Result<()> {
+        let mut begun = Instant::now();
+        self.flight.newest().await;
         while !self.flight.is_empty() {
-            self.confirm().await?;
+            self.confirm(begun).await?;
+            begun = Instant::now();
         }
         Ok(())
     }
