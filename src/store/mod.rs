@@ -117,16 +117,16 @@ enum Purpose {
     Pages,
 }
 
-/// A plan is kept, and goes by an index wherever there is one: one that was made while the tables were small must not
-/// scan or sort them when they have grown.
-const BY_INDEX: [(&str, &str); 6] = [
+/// A plan is made once, and goes by an index wherever there is one: one that was made while the tables were small must not
+/// scan them when they have grown.
+const BY_INDEX: [(&str, &str); 4] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
-    ("enable_bitmapscan", "off"),
-    ("enable_sort", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
 ];
+/// Pages come in the order of the index: nothing is gathered first and sorted then.
+const IN_ORDER: [(&str, &str); 2] = [("enable_bitmapscan", "off"), ("enable_sort", "off")];
 
 /// The database: a lazily filled pool for reading and small writes. The booker has a connection of its own.
 #[derive(Clone)]
@@ -176,7 +176,7 @@ impl Db {
                 match purpose {
                     Purpose::Questions => options,
                     Purpose::Haste => options.options([("synchronous_commit", "off")]),
-                    Purpose::Pages => options.options(BY_INDEX),
+                    Purpose::Pages => options.options(BY_INDEX).options(IN_ORDER),
                 }
             });
         } else {

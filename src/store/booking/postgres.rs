@@ -11,24 +11,21 @@ use super::{
 };
 use crate::domain::amount::Amount;
 use crate::domain::ids::{AccountId, CallbackId, CustomerId};
+use crate::store::BY_INDEX;
 
-/// A replica that is stuck gives the head back after 5 s. Plans are made once and always go by the indexes:
-/// a plan made while the tables were small must not scan them when they have grown.
-const SESSION: [(&str, &str); 9] = [
+/// A replica that is stuck gives the head back after 5 s.
+const SESSION: [(&str, &str); 5] = [
     ("statement_timeout", "5s"),
     ("lock_timeout", "5s"),
     ("idle_in_transaction_session_timeout", "5s"),
     ("synchronous_commit", "on"),
-    ("enable_seqscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-    ("plan_cache_mode", "force_generic_plan"),
     ("jit", "off"),
 ];
 
 pub(super) async fn open(url: &str) -> Result<PgConnection, sqlx::Error> {
     let options: PgConnectOptions = url.parse()?;
-    options.application_name("tallyhook booker").options(SESSION).disable_statement_logging().connect().await
+    let options = options.application_name("tallyhook booker").options(SESSION).options(BY_INDEX);
+    options.disable_statement_logging().connect().await
 }
 
 pub(super) async fn command(connection: &mut PgConnection, command: &'static str) -> Result<(), StoreError> {
