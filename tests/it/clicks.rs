@@ -66,7 +66,7 @@ async fn an_operator_finds_a_held_callback_and_replays_it_with_and_without_javas
         login(&chrome, &app, "/callbacks", OPERATOR).await;
         assert!(chrome.url().await.ends_with("/callbacks"), "where it was going: {}", chrome.url().await);
         chrome.fill("Search", "payout:7207").await;
-        chrome.press("Search").await;
+        chrome.press_away("Search").await;
         chrome.click("//td/a[text()='1']").await;
         chrome.sees("unknown customer").await;
         chrome.sees("Signed by AlphaPo over exactly these bytes").await;
@@ -118,10 +118,10 @@ async fn finance_finds_a_deposit_by_its_amount_and_its_customers_statement() {
     let chrome = Chrome::start(false).await;
     login(&chrome, &app, "/callbacks", VIEWER).await;
     chrome.fill("Search", "0.0311").await;
-    chrome.press("Search").await;
+    chrome.press_away("Search").await;
     chrome.sees("No callback fits").await;
     chrome.fill("Search", "0.0310").await;
-    chrome.press("Search").await;
+    chrome.press_away("Search").await;
     chrome.sees("player-7002").await;
 
     chrome.click("//nav//a[normalize-space()='Customers']").await;
@@ -382,7 +382,7 @@ async fn what_a_callback_says_is_shown_as_text_and_never_obeyed() {
     for text in HOSTILE {
         chrome.go(&format!("{}/callbacks", app.admin)).await;
         chrome.fill("Search", text.lines().next().unwrap_or_default()).await;
-        chrome.press("Search").await;
+        chrome.press_away("Search").await;
         let made =
             chrome.run("return document.querySelectorAll('main script, main img, main svg, main b').length").await;
         assert_eq!(made, json!(0), "a search for {text}");

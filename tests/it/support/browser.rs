@@ -115,9 +115,22 @@ impl Chrome {
         text.ok().and_then(|text| text.as_str().map(str::to_owned)).unwrap_or_default()
     }
 
+    /// Does this with an element, whose path it is given. A page that is still about to be replaced takes its elements
+    /// with it: then nothing was done, and it is done on the next page.
+    async fn with(&self, xpath: &str, act: impl AsyncFn(String) -> Result<Value, String>) {
+        eventually(xpath, PATIENCE, async || {
+            let element = self.element(xpath).await;
+            match act(format!("element/{element}")).await {
+                Err(error) if error.contains("stale element reference") => None,
+                done => Some(done),
+            }
+        })
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    }
+
     pub(crate) async fn click(&self, xpath: &str) {
-        let element = self.element(xpath).await;
-        self.post(&format!("element/{element}/click"), json!({})).await;
+        self.with(xpath, async |element| self.ask(&format!("{element}/click"), Some(json!({}))).await).await;
     }
 
     fn downloads(&self) -> std::path::PathBuf {
@@ -134,12 +147,21 @@ impl Chrome {
         self.click(&format!("//button[normalize-space()='{button}']")).await;
     }
 
+    /// Presses a button that leads to another address, and waits to be there.
+    pub(crate) async fn press_away(&self, button: &str) {
+        let before = self.url().await;
+        self.press(button).await;
+        eventually("the address is another", PATIENCE, async || (self.url().await != before).then_some(())).await;
+    }
+
     /// Types into the field with this label.
     pub(crate) async fn fill(&self, label: &str, text: &str) {
         let field = format!("//*[@id=//label[normalize-space()='{label}']/@for]");
-        let element = self.element(&field).await;
-        self.post(&format!("element/{element}/clear"), json!({})).await;
-        self.post(&format!("element/{element}/value"), json!({"text": text})).await;
+        self.with(&field, async |element| {
+            self.ask(&format!("{element}/clear"), Some(json!({}))).await?;
+            self.ask(&format!("{element}/value"), Some(json!({"text": text}))).await
+        })
+        .await;
     }
 
     /// As somebody sees it who prefers `light` or `dark`, in a window of this width.
