@@ -28,7 +28,7 @@ use crate::support::upstream::{Reply, Upstream};
 use crate::support::{Backend, OPERATOR, SECRET, TestApp, VIEWER, told};
 
 const MAIN: MerchantId = MerchantId(1);
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Everything is overdue after a second.
 const SOON: [(&str, &str); 6] = [
     ("TALLYHOOK_RECONCILE__DEPOSIT_AGE_S", "1"),
@@ -245,7 +245,7 @@ async fn an_unknown_withdrawal_has_another_asker() {
         _ => Reply::Json(404, r#"{"error":"Not found","code":"not_found"}"#.into()),
     })
     .await;
-    let app = merchant::beside(Backend::Sqlite, &upstream, &SOON).await;
+    let app = merchant::beside(Backend::Sqlite, &upstream, &[&SOON[..], &[merchant::HASTY]].concat()).await;
     fund(&app, "5").await;
     drop(post(&app, "/withdrawal/crypto", &withdrawal("w-1", "user-1", "2")).await);
     eventually("it is unknown", PATIENCE, async || (state(&app, "w-1").await == "unknown").then_some(())).await;

@@ -12,7 +12,7 @@ use crate::support::process::eventually;
 use crate::support::servers::fresh_vhost;
 use crate::support::{Backend, TestApp, launch};
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Nothing listens there.
 const NOWHERE: &str = "amqp://guest:guest@127.0.0.1:1/%2f";
 

@@ -46,7 +46,7 @@ async fn the_board_shows_what_agrees_and_what_is_open_and_runs_on_demand(backend
     let csrf = operator.get("/reconciliation").await.csrf();
     assert_eq!(operator.post("/reconciliation/run", &[], &[]).await.status, 403, "without its page's token");
     assert_eq!(operator.post("/reconciliation/run", &[("csrf", &csrf)], &[]).await.status, 303);
-    let runs = eventually("a run is kept", Duration::from_secs(20), async || {
+    let runs = eventually("a run is kept", Duration::from_secs(120), async || {
         Some(app.rows("/api/reconciliations").await).filter(|runs| !runs.is_empty())
     })
     .await;

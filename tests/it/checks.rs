@@ -54,7 +54,7 @@ async fn sql(app: &TestApp, sql: &str) {
 }
 
 /// What someone with the rights of an owner can do.
-async fn untie(app: &TestApp, backend: Backend) {
+pub(crate) async fn untie(app: &TestApp, backend: Backend) {
     let triggers = match backend {
         Backend::Postgres => ["journal_append_only ON journal"].as_slice(),
         Backend::Sqlite => ["journal_no_update", "journal_no_delete", "postings_no_update"].as_slice(),

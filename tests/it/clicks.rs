@@ -4,9 +4,11 @@
 
 use serde_json::{Value, json};
 
+use crate::page::wait_long;
 use crate::resolution::{AFTER, BEFORE, SECOND, deposit, with_suspense};
-use crate::support::browser::Chrome;
+use crate::support::browser::{Chrome, PATIENCE};
 use crate::support::gateway::{Client, ask, deposit as credit, foreign_ids, processor, start};
+use crate::support::process::eventually;
 use crate::support::servers::fresh_vhost;
 use crate::support::upstream::Upstream;
 use crate::support::{APPROVER, Backend, OPERATOR, TestApp, VIEWER};
@@ -99,9 +101,10 @@ async fn wrong_tokens_are_told_so_and_then_to_wait() {
     chrome.go(&app.admin).await;
     for _ in 0..5 {
         chrome.fill("Token", "not-a-token-of-ours").await;
-        chrome.press("Log in").await;
+        chrome.press_away("Log in").await;
         chrome.sees("not one of our tokens").await;
     }
+    wait_long(&app).await;
     chrome.fill("Token", VIEWER).await;
     chrome.press("Log in").await;
     chrome.sees("Too many wrong tokens. Please try again in").await;
@@ -187,8 +190,11 @@ async fn two_people_assign_a_suspense_deposit_with_and_without_javascript() {
             let script = "const form = document.querySelector('form[action=\"/proposals/1/refuse\"]');
                 form.action = '/proposals/1/approve'; form.querySelector('button').click()";
             chrome.run(script).await;
-            chrome.sees("another approver must").await;
-            let said = chrome.said().await;
+            chrome.sees("be the one who lets it pass").await;
+            let said = eventually("the console says so", PATIENCE, async || {
+                Some(chrome.said().await).filter(|said| !said.is_empty())
+            })
+            .await;
             assert!(said.iter().all(|line| line.contains("status of 403")), "{said:?}");
         }
         assert_eq!(app.ledger().await, BEFORE);
@@ -257,7 +263,7 @@ async fn a_viewer_looks_and_the_tail_follows_by_itself() {
     chrome.sees("No callback has come yet").await;
     app.receive(&fixture(DEPOSIT)).await;
     chrome.sees("player-7002").await;
-    assert!(chrome.has("//canvas").await, "the charts are drawn");
+    eventually("the charts are drawn", PATIENCE, async || chrome.has("//canvas").await.then_some(())).await;
     chrome.assert_quiet(&app.admin).await;
     chrome.click("//td/a[text()='1']").await;
     chrome.sees("Timeline").await;

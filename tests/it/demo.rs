@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use crate::support::process::{Deployment, Ended, Server, eventually};
 
-const SECONDS: &str = "12";
+const SECONDS: &str = "24";
 const COPIES: usize = 5;
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 const FOLDER_PREFIX: &str = "tallyhook-demo-";
 
 /// A demo whose temporary folder is in the deployment's.

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::json;
 use tallyhook::processor::signature::sign;
 
-use crate::support::merchant::{accepted, beside, call, fund, post, send, spoken, state, withdrawal};
+use crate::support::merchant::{HASTY, accepted, beside, call, fund, post, send, spoken, state, withdrawal};
 use crate::support::upstream::{Reply, Upstream};
 use crate::support::{Backend, OPERATOR, SECRET, VIEWER};
 
@@ -217,7 +217,8 @@ async fn what_comes_of_a_withdrawal_is_told_untouched_and_kept() {
             _ => Reply::Other(503, "text/plain", "later".into()),
         })
         .await;
-        let app = beside(Backend::Sqlite, &upstream, &[]).await;
+        let hasty = if shown == "Hang" { vec![HASTY] } else { Vec::new() };
+        let app = beside(Backend::Sqlite, &upstream, &hasty).await;
         fund(&app, "1").await;
         let told = post(&app, "/withdrawal/crypto", &withdrawal("w-1", "user-1", "1")).await;
         assert_eq!((told.status, told.body.as_str()), (status, body), "{shown}");

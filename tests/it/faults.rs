@@ -19,7 +19,7 @@ use crate::support::process::{BINARY, Deployment, KEY, eventually, free_address}
 use crate::support::sender::send;
 use crate::support::servers::fresh_database;
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// What a file may grow by beyond the empty ledger. Together less than the thousand pages of `SQLite`'s log.
 const ROOM_BYTES: u64 = 1_000_000;
 const DEPOSITS_MAX: u64 = 3_000;
@@ -236,7 +236,8 @@ async fn half_sent(deployment: &Deployment, body: &str) -> (TcpStream, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_answers_what_is_in_flight_and_exits_0() {
-    let deployment = Deployment::on(&fresh_database().await).migrated();
+    let deployment = Deployment::on(&fresh_database().await).set("TALLYHOOK_LIMITS__BODY_TIMEOUT_MS", "120000");
+    let deployment = deployment.migrated();
     let mut server = deployment.serve().await;
     let slow = Deposit { number: 1_000_000 };
     let (mut stream, rest) = half_sent(&deployment, &slow.confirmed()).await;
@@ -304,7 +305,7 @@ async fn a_request_that_never_ends_does_not_hold_up_a_stop() {
         .send();
     let reader = stream_of_events.await.expect("a stream of events");
     server.signal("TERM");
-    assert_eq!(server.until_ended(Duration::from_secs(10)).await, Some(0), "{}", server.log());
+    assert_eq!(server.until_ended(Duration::from_secs(60)).await, Some(0), "{}", server.log());
     drop((stream, reader));
 }
 

@@ -14,7 +14,7 @@ use crate::support::Backend;
 use crate::support::gateway::{Client, ask, deposit, foreign_ids, processor, start};
 use crate::support::process::eventually;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until the pool gives an address again.
 async fn until_reused(client: &Client, address: &Value) -> Value {
@@ -32,8 +32,8 @@ async fn a_pool_address_credits_the_request_whose_window_holds_the_deposit() {
         let processor = processor().await;
         let windows = [
             ("TALLYHOOK_GATEWAY__DISPLAY_S", "1"),
-            ("TALLYHOOK_GATEWAY__MONITORING_S", "3"),
-            ("TALLYHOOK_GATEWAY__REUSE_S", "5"),
+            ("TALLYHOOK_GATEWAY__MONITORING_S", "8"),
+            ("TALLYHOOK_GATEWAY__REUSE_S", "10"),
             ("TALLYHOOK_GATEWAY__DELAY_S", "0"),
             ("TALLYHOOK_MERCHANTS__MAIN__UNKNOWN_CUSTOMER", "suspense"),
         ];

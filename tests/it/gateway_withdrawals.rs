@@ -96,7 +96,7 @@ async fn while_the_database_is_gone_after_the_call_nobody_is_told_to_come_again(
         let db = Db::lazy(&app.url, 1).await.expect("a database");
         let run = async |sql: &str| db.orm.execute_unprepared(sql).await.map(drop).expect("the database takes it");
         let breaking = async {
-            eventually("it is sent", Duration::from_secs(20), async || (calls(&processor) == 1).then_some(())).await;
+            eventually("it is sent", Duration::from_secs(120), async || (calls(&processor) == 1).then_some(())).await;
             run("ALTER TABLE withdrawals RENAME TO withdrawals_gone").await;
             assert_eq!(client.get("/v1/withdrawals/1").await.status, 500, "nothing is found meanwhile");
         };

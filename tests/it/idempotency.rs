@@ -56,7 +56,7 @@ async fn the_same_key_gets_the_first_answer_and_does_nothing_again(backend: Back
     let first = send(&app, ASK, OPERATOR, "k-1", &body).await;
     assert_eq!((first.status, first.is_replayed()), (201, false), "{}", first.text);
     // What it answers now would be another state of the same replay.
-    eventually("the replay is done", Duration::from_secs(20), async || {
+    eventually("the replay is done", Duration::from_secs(120), async || {
         (app.rows(ASK).await[0]["state"] == "done").then_some(())
     })
     .await;
@@ -147,7 +147,7 @@ async fn an_answer_is_forgotten_after_a_week(backend: Backend) {
         assert!(answers::claim(&db, &claim).await.expect("the database answers").is_none());
     }
     let body = json!({"reason": "again"});
-    eventually("the old one is gone", Duration::from_secs(20), async || {
+    eventually("the old one is gone", Duration::from_secs(120), async || {
         (send(&app, ASK, OPERATOR, "old", &body).await.status == 201).then_some(())
     })
     .await;

@@ -155,7 +155,7 @@ async fn pruning_forgets_old_bodies_and_nothing_else() {
         assert_eq!(request.body(held).send().await.expect("it answers").status(), 200);
         let found = async || one.api("/api/callbacks?q=user-03").await;
         let before = found().await;
-        crate::support::process::eventually("the terms follow", std::time::Duration::from_secs(20), async || {
+        crate::support::process::eventually("the terms follow", std::time::Duration::from_secs(120), async || {
             let said = one.run(&["prune", "--older-than", "0s"]).stderr;
             said.starts_with("5 bodies of ").then_some(())
         })

@@ -66,7 +66,7 @@ async fn survive(deployment: Deployment) {
 }
 
 async fn until_publishing(deployment: &Deployment) {
-    eventually("this process publishes", Duration::from_secs(30), async || {
+    eventually("this process publishes", Duration::from_secs(120), async || {
         (deployment.metric("events_published_total").await > 0).then_some(())
     })
     .await;

@@ -27,7 +27,7 @@ const MINUTE_US: i64 = 60 * SECOND_US;
 const OUTAGE_US: i64 = 30 * 60 * MINUTE_US;
 /// What is traded before the receiver stops.
 const BEFORE_US: i64 = 10 * MINUTE_US;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 const PLACE: &str = "tb1qfdxh6gkfr0qgyatnlkd8khcnxph9tw06n6qwjc";
 
 /// Where the processor's clock stands at the start, so that it reaches the present with the end of the outage.

@@ -14,7 +14,7 @@ use crate::support::process::{Deployment, eventually};
 use crate::support::{Backend, OPERATOR, TestApp, VIEWER, launch};
 
 const MINUTE_US: i64 = 60_000_000;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn minutes(from: i64, to: i64) -> Span {
     Span { from_us: from.saturating_mul(MINUTE_US), to_us: to.saturating_mul(MINUTE_US) }

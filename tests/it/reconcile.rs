@@ -109,7 +109,7 @@ async fn a_difference_waits_for_callbacks_on_their_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_a_moment_later_is_no_surplus() {
     for backend in [Backend::Postgres, Backend::Sqlite] {
-        let (app, _sandbox) = beside(backend, "0", &[("TALLYHOOK_RECONCILE__SETTLE_S", "3")]).await;
+        let (app, _sandbox) = beside(backend, "0", &[("TALLYHOOK_RECONCILE__SETTLE_S", "6")]).await;
         let later = async {
             // Some questions later, the comparison has begun.
             for _ in 0..20 {

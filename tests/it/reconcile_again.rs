@@ -19,7 +19,7 @@ use crate::support::sandbox::{KEY, TestSandbox, amount, now_us};
 use crate::support::upstream::{Reply, Upstream};
 use crate::support::{Backend, SECRET, TestApp, launch, told};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 const EVERY_US: i64 = 4_000_000;
 /// Anything missing is told at once.
 const IMPATIENT: (&str, &str) = ("TALLYHOOK_RECONCILE__PATIENCE_S", "0");
@@ -49,7 +49,7 @@ async fn two_replicas_compare_once_a_period_and_tell_once() {
     let all = until_runs(&other.app.db, 4).await;
     for pair in all.windows(2) {
         let apart_us = pair[0].began_us - pair[1].began_us;
-        assert!(apart_us > EVERY_US - 500_000, "{apart_us} us apart: {all:?}");
+        assert!(apart_us > EVERY_US / 2, "{apart_us} us apart: {all:?}");
     }
     assert_eq!(app.rows("/api/discrepancies?state=all").await.len(), 1);
     assert_eq!(opened(&app.events().await), 1);

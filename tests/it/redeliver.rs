@@ -9,13 +9,16 @@ use tallyhook::store::{cursor, redelivery};
 
 use crate::resolution::deposit;
 use crate::support::process::{Deployment, eventually};
-use crate::support::queue::{CREDITED, EVERYTHING, Message, bind_everything, declare_credited, delete_credited, drain};
+use crate::support::queue::{
+    CREDITED, EVERYTHING, Message, bind_everything, declare_credited, delete_credited, drain,
+    until_credited_survives_a_crash,
+};
 use crate::support::servers::{OwnRabbit, fresh_vhost};
 use crate::support::{APPROVER, Backend, OPERATOR, TestApp, VIEWER};
 
 stories!(a_range_is_published_again_once_with_the_same_ids_and_bytes, it_says_how_many_and_refuses_what_makes_no_sense);
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 const PATH: &str = "/api/events/redeliver";
 
 async fn credit(app: &TestApp, ids: std::ops::RangeInclusive<u32>) {
@@ -142,7 +145,7 @@ async fn while_the_broker_is_down_it_waits_and_goes_on_where_it_was() {
     credit(&app, 1..=20).await;
     until_published(&app, 20).await;
     assert_eq!(drain(&rabbit.url, EVERYTHING).await.len(), 20);
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    until_credited_survives_a_crash(&rabbit.dir).await;
     rabbit.stop_immediate().await;
     let asked =
         app.send_json(PATH, OPERATOR, &json!({"from": "1", "to": "20", "reason": "lost", "dry_run": false})).await;

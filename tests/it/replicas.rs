@@ -128,7 +128,7 @@ async fn an_order_that_another_replica_books_between_two_looks_is_a_repeat() {
     let lock = db.orm.begin().await.expect("a transaction");
     lock.execute_unprepared("LOCK TABLE slow.gate IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
     let meanwhile = async {
-        eventually("it has looked, and waits", Duration::from_secs(4), async || {
+        eventually("it has looked, and waits", Duration::from_secs(120), async || {
             let question = Statement::from_string(sea_orm::DatabaseBackend::Postgres, WAITING);
             lock.query_one_raw(question).await.expect("the database answers").map(drop)
         })

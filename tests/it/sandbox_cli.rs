@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::process::{Deployment, Ended, eventually, free_address};
 use crate::support::{OPERATOR, SECRET};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 const PAGE: &str = include_str!("../../docs/sandbox.md");
 
 /// The commands of the page, each with what it should say.

@@ -22,7 +22,7 @@ fn db(app: &TestApp) -> &Db {
 async fn until_followed(app: &TestApp) {
     let newest = callbacks::list(db(app), &callbacks::Filter::default(), None, 1).await.expect("a list");
     let newest = newest.rows.first().map_or(0, |row| row.id.0);
-    eventually("the terms follow", Duration::from_secs(20), async || {
+    eventually("the terms follow", Duration::from_secs(120), async || {
         let followed = cursor::state(db(app), terms::CURSOR).await.expect("a cursor").position;
         (followed >= newest).then_some(())
     })
@@ -267,7 +267,7 @@ async fn lists_and_searches_go_by_an_index() {
         assert_eq!(app.get(path, VIEWER).await.status, 200, "{path}");
     }
     // What a connection counts, it tells after a moment.
-    eventually("the searches are counted", Duration::from_secs(20), async || {
+    eventually("the searches are counted", Duration::from_secs(120), async || {
         (searches(&mut connection).await >= searched + 3).then_some(())
     })
     .await;

@@ -48,7 +48,7 @@ fn db(app: &TestApp) -> &Db {
 
 /// Until the lines have reached the journal's head.
 async fn until_followed(app: &TestApp) {
-    eventually("the lines follow", Duration::from_secs(20), async || {
+    eventually("the lines follow", Duration::from_secs(120), async || {
         let followed = cursor::state(db(app), lines::CURSOR).await.expect("a cursor").position;
         (followed == events::last_position(db(app)).await.expect("a head")).then_some(())
     })

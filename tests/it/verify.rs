@@ -23,7 +23,7 @@ use crate::support::sandbox::{KEY, TestSandbox, amount, now_us};
 use crate::support::upstream::{Reply, Upstream};
 use crate::support::{Backend, OPERATOR, SECRET, TestApp, told};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 const CAREFUL: [(&str, &str); 4] = [
     ("TALLYHOOK_MERCHANTS__MAIN__VERIFY_ABOVE", "BTC=1, ETH=20"),
     ("TALLYHOOK_MERCHANTS__MAIN__VERIFY_RISK", "0.7"),

@@ -4,7 +4,7 @@
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 
-use crate::support::merchant::{APPROVER, accepted, beside, fund, post, spoken, state, withdrawal};
+use crate::support::merchant::{APPROVER, HASTY, accepted, beside, fund, post, spoken, state, withdrawal};
 use crate::support::process::{Deployment, eventually};
 use crate::support::upstream::{Reply, Upstream};
 use crate::support::{Backend, OPERATOR, TestApp, VIEWER, told};
@@ -22,7 +22,7 @@ stories!(
 );
 
 const CHIEF: &str = "second-approver-of-tests";
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 const WITH_CHIEF: [(&str, &str); 3] = [
     ("TALLYHOOK_TOKENS__CHIEF__SECRET", CHIEF),
     ("TALLYHOOK_TOKENS__CHIEF__ROLE", "approver"),
@@ -31,12 +31,14 @@ const WITH_CHIEF: [(&str, &str); 3] = [
 
 /// An instance whose customer has 3 BTC, and asked for one of them to be sent. Answers the withdrawal's number.
 async fn asked(backend: Backend, reply: Reply, more: &[(&str, &str)]) -> (TestApp, Upstream, i64) {
+    let hasty = matches!(reply, Reply::Hang).then_some(HASTY);
     let upstream = Upstream::start(move |seen| match seen.path.as_str() {
         "/api/v2/withdrawal/crypto" => reply.clone(),
         _ => Reply::Json(404, r#"{"error":"Not found","code":"not_found"}"#.into()),
     })
     .await;
-    let app = beside(backend, &upstream, &[&WITH_CHIEF, more].concat()).await;
+    let settings = [&WITH_CHIEF, more, hasty.as_slice()].concat();
+    let app = beside(backend, &upstream, &settings).await;
     fund(&app, "3").await;
     post(&app, "/withdrawal/crypto", &withdrawal("w-1", "user-1", "1")).await;
     let row = &app.rows("/api/withdrawals?q=w-1").await[0];
@@ -260,7 +262,7 @@ async fn a_refusal_of_any_form_makes_it_missing_and_one_of_the_call_does_not(bac
             _ => Reply::Json(status, body.to_owned()),
         })
         .await;
-        let app = beside(backend, &upstream, &WITH_CHIEF).await;
+        let app = beside(backend, &upstream, &[&WITH_CHIEF[..], &[HASTY]].concat()).await;
         fund(&app, "1").await;
         post(&app, "/withdrawal/crypto", &withdrawal("w-1", "user-1", "1")).await;
         let asked = async || (!upstream.seen_at("/transactions/info").is_empty()).then_some(());

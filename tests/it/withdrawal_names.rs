@@ -22,7 +22,7 @@ stories!(
     what_is_booked_anyway_is_the_requests_and_teaches_no_reference,
 );
 
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 const SETTINGS: [(&str, &str); 2] = [("TALLYHOOK_ADMIN__ALONE", "BTC=1"), ("TALLYHOOK_OUTBOUND__MISSING_S", "60")];
 const TAKEN: &str = r#"{"errors":{"foreign_id":"The foreign id has already been taken."}}"#;
 

@@ -16,15 +16,16 @@ use tallyhook::domain::order::{Api, Order, Withdrawal};
 use tallyhook::outbound::withdrawals::{Fate, Outgoing, send};
 use tallyhook::store::withdrawals as store;
 
-use crate::support::merchant::{APPROVER, accepted, beside, fund, post, processor, spoken, state, withdrawal};
+use crate::support::merchant::{APPROVER, HASTY, accepted, beside, fund, post, processor, spoken, state, withdrawal};
 use crate::support::process::{Deployment, KEY, eventually};
 use crate::support::upstream::{Reply, Seen, Upstream};
 use crate::support::{Backend, OPERATOR, SECRET, TestApp};
 
 const MAIN: MerchantId = MerchantId(1);
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// What the resolver gives up on soon.
-const IMPATIENT: [(&str, &str); 2] = [("TALLYHOOK_OUTBOUND__STUCK_S", "1"), ("TALLYHOOK_OUTBOUND__MISSING_S", "1")];
+const IMPATIENT: [(&str, &str); 3] =
+    [("TALLYHOOK_OUTBOUND__STUCK_S", "1"), ("TALLYHOOK_OUTBOUND__MISSING_S", "1"), HASTY];
 
 fn app_of(app: &TestApp) -> Arc<App> {
     Arc::clone(&app.running.as_ref().expect("it runs").app)
@@ -180,7 +181,7 @@ async fn what_is_not_committed_as_taken_is_not_sent() {
 
 async fn done_without_an_answer(backend: Backend) {
     let upstream = Upstream::start(silent).await;
-    let app = beside(backend, &upstream, &[]).await;
+    let app = beside(backend, &upstream, &[HASTY]).await;
     fund(&app, "1").await;
     let told = post(&app, "/withdrawal/crypto", &withdrawal("w-1", "user-1", "1")).await;
     assert_eq!(told.status, 504);

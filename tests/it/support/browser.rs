@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::process::{eventually, free_address};
 use super::{client, fresh_folder};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// The name of an element's reference, by the standard.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Finds what makes a page hard to use for people who can't see or can't use a mouse. MPL-2.0, for tests only.
@@ -56,6 +56,7 @@ impl Chrome {
         let id = session["sessionId"].as_str().expect("a session has an id").to_owned();
         chrome.session = format!("{}/{id}", chrome.session);
         chrome.post("window/rect", json!({"width": 1280, "height": 1000})).await;
+        chrome.post("timeouts", json!({"script": PATIENCE.as_millis()})).await;
         chrome
     }
 
@@ -147,11 +148,14 @@ impl Chrome {
         self.click(&format!("//button[normalize-space()='{button}']")).await;
     }
 
-    /// Presses a button that leads to another address, and waits to be there.
+    /// Presses a button that leads to another page, or to this one anew, and waits to be there.
     pub(crate) async fn press_away(&self, button: &str) {
-        let before = self.url().await;
+        let before = self.element("/html").await;
         self.press(button).await;
-        eventually("the address is another", PATIENCE, async || (self.url().await != before).then_some(())).await;
+        eventually("another page is there", PATIENCE, async || {
+            self.ask(&format!("element/{before}/name"), None).await.is_err().then_some(())
+        })
+        .await;
     }
 
     /// Types into the field with this label.

@@ -17,7 +17,7 @@ use super::{Answer, Backend, SECRET, TestApp, client};
 
 /// The key that the settings of tests have for the merchant `main`.
 pub(crate) const KEY: &str = "key-main";
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A simulator that serves until the test ends.
 pub(crate) struct TestSandbox {

@@ -22,7 +22,7 @@ const REPEATED_PERCENT: u32 = 30;
 const OVERTAKEN_PERCENT: u32 = 15;
 const PAUSE: Duration = Duration::from_millis(20);
 const TRIES: u32 = 3_000;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A number that decides what is random in a test: `TALLYHOOK_TEST_SEED`, else a new one. Printed, so that a failure
 /// can be tried again.

@@ -65,7 +65,7 @@ pub(crate) async fn until_waited_for(lock: &DatabaseTransaction) {
     // Somebody waits for this very transaction to end.
     const WAITING: &str = "SELECT 1 FROM pg_locks
         WHERE NOT granted AND locktype = 'transactionid' AND transactionid = pg_current_xact_id()::xid";
-    eventually("the booker waits", Duration::from_secs(4), async || {
+    eventually("the booker waits", Duration::from_secs(120), async || {
         let question = Statement::from_string(DatabaseBackend::Postgres, WAITING);
         lock.query_one_raw(question).await.expect("the database answers").map(drop)
     })
