@@ -66,6 +66,9 @@ pub enum Refusal {
     /// Of a dry run, and of what is stored already: it stands as it stood.
     #[error("the database refuses one of these callbacks; decide them one at a time to see which")]
     Refused,
+    /// Of what is stored already: how it is to be decided only another replica, or another settings file, knows.
+    #[error("the merchant of this callback is not configured here")]
+    NotConfigured,
 }
 
 /// What a callback came to.
@@ -244,6 +247,11 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// Whether it is known here how this merchant's callbacks are to be decided.
+    fn knows(&self, merchant: MerchantId) -> bool {
+        self.policies.contains_key(&merchant)
+    }
+
     fn member<'a>(&self, incoming: &'a Incoming) -> Member<'a> {
         let policy = self.policies.get(&incoming.merchant).copied().unwrap_or(Policy::from_code(0));
         // An answer of the processor needs no other to agree with it.

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::desk::{Desk, Lock};
 use super::{Incoming, Outcome, Parts};
+use crate::domain::ids::MerchantId;
 use crate::domain::reason::Reason;
 use crate::store::StoreError;
 use crate::store::booking::State;
@@ -26,6 +27,11 @@ pub enum Review {
 impl Reviewer {
     pub fn new(parts: Parts) -> Self {
         Self { desk: Desk::new(parts, watch::Sender::new(0)) }
+    }
+
+    /// Whether it is known here how this merchant's callbacks are to be decided.
+    pub fn knows(&self, merchant: MerchantId) -> bool {
+        self.desk.parts.knows(merchant)
     }
 
     /// Decides them again, in their order.

@@ -85,8 +85,10 @@ impl Desk {
         if dry_run {
             let outcomes = self.rehearse(stored, judgement).await;
             self.roll_back().await;
-            let decided = outcomes.map(|all| all.into_iter().map(|outcome| (outcome.id, Ok(outcome))).collect());
-            return decided.map_err(|error| match error {
+            let strange = stored.iter().filter(|(_, incoming)| !self.may_decide(incoming, judgement));
+            let strange: Vec<Decided> = strange.map(|(id, _)| (*id, Err(Refusal::NotConfigured))).collect();
+            let decided = outcomes.map(|all| all.into_iter().map(|outcome| (outcome.id, Ok(outcome))));
+            return decided.map(|decided| decided.chain(strange).collect()).map_err(|error| match error {
                 StoreError::Refused(_) => Refusal::Refused,
                 StoreError::Unreachable(_) | StoreError::Query(_) | StoreError::Corrupt(_) => {
                     self.give_up(&error);
@@ -95,22 +97,38 @@ impl Desk {
             });
         }
         let mut decided: Vec<Decided> = Vec::with_capacity(stored.len());
+        let mut is_gone = false;
         for (id, incoming) in stored {
-            // Without a database nobody else needs to try.
-            if matches!(decided.last(), Some((_, Err(Refusal::Unavailable)))) {
-                decided.push((*id, Err(Refusal::Unavailable)));
-                continue;
-            }
-            let outcome = match self.standing(*id).await {
-                Ok(standing) => self.alone(judged(Member { standing, ..self.member(incoming) }, judgement)).await,
-                Err(error) => {
-                    self.give_up(&error);
-                    Err(Refusal::Unavailable)
-                }
+            let outcome = match is_gone {
+                // Without a database nobody else needs to try.
+                true => Err(Refusal::Unavailable),
+                false if !self.may_decide(incoming, judgement) => Err(Refusal::NotConfigured),
+                false => self.decide_one(*id, incoming, judgement).await,
             };
+            is_gone = matches!(outcome, Err(Refusal::Unavailable));
             decided.push((*id, outcome));
         }
         Ok(decided)
+    }
+
+    /// What books nothing needs no settings.
+    fn may_decide(&self, incoming: &Incoming, judgement: Option<Judgement>) -> bool {
+        judgement == Some(Judgement::Dismiss) || self.parts.knows(incoming.merchant)
+    }
+
+    async fn decide_one(
+        &mut self,
+        id: CallbackId,
+        incoming: &Incoming,
+        judgement: Option<Judgement>,
+    ) -> Result<Outcome, Refusal> {
+        match self.standing(id).await {
+            Ok(standing) => self.alone(judged(Member { standing, ..self.member(incoming) }, judgement)).await,
+            Err(error) => {
+                self.give_up(&error);
+                Err(Refusal::Unavailable)
+            }
+        }
     }
 
     async fn rehearse(
@@ -123,6 +141,7 @@ impl Desk {
         let standing = self.connection()?.standing(&ids).await?;
         let members: Vec<_> = stored
             .iter()
+            .filter(|(_, incoming)| self.may_decide(incoming, judgement))
             .map(|(id, incoming)| Member {
                 standing: standing.iter().find(|standing| standing.id == *id).copied(),
                 ..self.member(incoming)

@@ -242,7 +242,7 @@ async fn replay_all(db: &Db, booker: Booker, batch: &Batch) -> anyhow::Result<Di
             }
             other => other?,
         };
-        let is_gone = diff.refused.iter().any(|(_, refusal)| *refusal != Refusal::Refused);
+        let is_gone = diff.refused.iter().any(|(_, refusal)| matches!(refusal, Refusal::Unavailable | Refusal::Busy));
         all.changes.extend(diff.changes);
         all.pruned.extend(diff.pruned);
         all.refused.extend(diff.refused);
@@ -288,7 +288,7 @@ fn show_diff(diff: &Diff, is_dry_run: bool, output: Output) -> anyhow::Result<()
     for (id, refusal) in &diff.refused {
         let why = match refusal {
             Refusal::Refused => "the database refuses it".to_owned(),
-            Refusal::Unavailable | Refusal::Busy => refusal.to_string(),
+            Refusal::Unavailable | Refusal::Busy | Refusal::NotConfigured => refusal.to_string(),
         };
         tell(&format!("callback {id} stands as it stood: {why}"));
     }

@@ -170,7 +170,8 @@ async fn index(app: &App) -> anyhow::Result<Index> {
 
 fn spawn_workers(app: &Arc<App>, (index, outbox): (Index, Db), tasks: &mut Tasks, working: &CancellationToken) {
     let (db, metrics, clock) = (app.db.clone(), Arc::clone(&app.metrics), app.clock);
-    let retry = Retry { db: db.clone(), booker: app.booker.clone(), metrics: Arc::clone(&metrics), clock };
+    let merchants = app.merchants().map(|(id, _)| id).collect();
+    let retry = Retry { db: db.clone(), booker: app.booker.clone(), merchants, metrics: Arc::clone(&metrics), clock };
     let stop = working.clone();
     tasks.spawn("retry worker", async {
         let _: () = worker::run(retry, stop).await;

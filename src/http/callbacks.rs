@@ -106,7 +106,7 @@ fn unavailable(refused: Refusal, app: &App) -> HttpResponse {
     app.metrics.rejected.unavailable.increment();
     let code = match refused {
         Refusal::Busy => "busy",
-        Refusal::Unavailable | Refusal::Refused => "database_unavailable",
+        Refusal::Unavailable | Refusal::Refused | Refusal::NotConfigured => "database_unavailable",
     };
     let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, code);
     let soon = actix_web::http::header::HeaderValue::from_static("5");

@@ -99,6 +99,9 @@ impl ApiError {
             Self::Refused(Refusal::Busy) => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy"),
             Self::Refused(Refusal::Unavailable) => unavailable(),
             Self::Refused(Refusal::Refused) => (StatusCode::CONFLICT, "database_refuses", "Database Refuses"),
+            Self::Refused(Refusal::NotConfigured) => {
+                (StatusCode::CONFLICT, "merchant_not_configured", "Merchant Not Configured")
+            }
             Self::Store(error) if error.is_passing() => unavailable(),
             Self::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal Error"),
         }

@@ -98,6 +98,10 @@ impl Replays {
         let mut bodies: Vec<Incoming> = Vec::with_capacity(settled.len());
         // What a person dismissed stays so, whatever the code says.
         for stood in settled.into_iter().filter(|stood| !stood.reason.is_some_and(Reason::is_by_hand)) {
+            if !self.reviewer.knows(stood.stored.merchant) {
+                refused(batch);
+                continue;
+            }
             standing.push((stood.stored.id, stood.state, stood.reason));
             bodies.push(incoming(stood.stored).1);
         }
@@ -119,23 +123,23 @@ impl Replays {
             Ok(diff) => {
                 for (_, refusal) in &diff.refused {
                     match refusal {
-                        Refusal::Refused => refused(batch),
+                        Refusal::Refused | Refusal::NotConfigured => refused(batch),
                         // The step is taken again: what is decided by now stays so.
                         Refusal::Unavailable | Refusal::Busy => return Err((*refusal).into()),
                     }
                 }
                 add(batch, diff);
             }
-            Err(ReplayError::Refused(Refusal::Refused)) if ids.len() > 1 => {
+            Err(ReplayError::Refused(Refusal::Refused | Refusal::NotConfigured)) if ids.len() > 1 => {
                 for id in ids {
                     match replay(&self.db, &self.booker, &[*id], is_dry_run).await {
                         Ok(diff) => add(batch, diff),
-                        Err(ReplayError::Refused(Refusal::Refused)) => refused(batch),
+                        Err(ReplayError::Refused(Refusal::Refused | Refusal::NotConfigured)) => refused(batch),
                         Err(other) => return Err(other.into()),
                     }
                 }
             }
-            Err(ReplayError::Refused(Refusal::Refused)) => refused(batch),
+            Err(ReplayError::Refused(Refusal::Refused | Refusal::NotConfigured)) => refused(batch),
             Err(other) => return Err(other.into()),
         }
         Ok(())

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Progress, Worker, about};
 use crate::booker::replay::incoming;
 use crate::booker::{Booker, Refusal};
+use crate::domain::ids::MerchantId;
 use crate::metrics::Metrics;
 use crate::store::{Db, callbacks};
 
@@ -18,6 +19,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub struct Retry {
     pub db: Db,
     pub booker: Booker,
+    /// Those that are configured here: others' callbacks are other replicas' to decide.
+    pub merchants: Vec<MerchantId>,
     pub metrics: Arc<Metrics>,
     pub clock: fn() -> i64,
 }
@@ -26,7 +29,7 @@ impl Worker for Retry {
     const NAME: &'static str = "retrying of failed callbacks";
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
-        let due = callbacks::due_failures(&self.db, (self.clock)(), BATCH).await?;
+        let due = callbacks::due_failures(&self.db, &self.merchants, (self.clock)(), BATCH).await?;
         let stored: Vec<_> = callbacks::load(&self.db, &due).await?.into_iter().map(incoming).collect();
         if !stored.is_empty() {
             for (_, outcome) in self.booker.decide(stored, false).await? {

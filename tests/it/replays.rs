@@ -15,16 +15,16 @@ use tallyhook::store::merchants;
 use tallyhook::worker::replays::Replays;
 use tallyhook::worker::{Progress, Worker};
 
-use crate::resolution::deposit;
+use crate::resolution::{deposit, only_discrepancy};
 use crate::stories::refusing;
 use crate::support::process::{Deployment, eventually};
-use crate::support::{Backend, OPERATOR, TestApp, VIEWER, launch_as, settings};
+use crate::support::{Backend, OPERATOR, SECRET, TestApp, VIEWER, launch_as, settings};
 use crate::wire::{fixture, fixtures};
 
-stories!(one_that_is_refused_stops_none_of_the_others);
+stories!(one_that_is_refused_stops_none_of_the_others, a_merchant_that_is_not_configured_here_is_decided_elsewhere);
 
 const BOTH: [Backend; 2] = [Backend::Sqlite, Backend::Postgres];
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 async fn ask(app: &TestApp, body: Value) -> String {
     let answer = app.send_json("/api/replays", OPERATOR, &body).await;
@@ -213,6 +213,20 @@ async fn the_command_line_works_on_a_replay_itself() {
     assert!(listed.stdout.contains("after the upgrade"), "{}", listed.stdout);
 }
 
+async fn restart(app: &mut TestApp, more: &[(&str, &str)], part: Part) {
+    let before = app.running.take().expect("it runs");
+    before.app.stop.cancel();
+    assert_eq!(before.until_stopped().await.expect("it stops in order"), 0);
+    let again = launch_as(&app.url, more, part).await;
+    app.admin = format!("http://{}", again.admin);
+    app.public = format!("http://{}", again.public.expect("it takes callbacks"));
+    app.running = Some(again);
+}
+
+async fn execute(app: &TestApp, sql: &str) {
+    app.running.as_ref().expect("it runs").app.db.orm.execute_unprepared(sql).await.expect("SQL");
+}
+
 /// Of what is decided anew together, what the database refuses stands as it stood, and is named; the others are done.
 async fn one_that_is_refused_stops_none_of_the_others(backend: Backend) {
     let careful = [("TALLYHOOK_MERCHANTS__MAIN__VERIFY_ABOVE", "BTC=1")];
@@ -227,15 +241,9 @@ async fn one_that_is_refused_stops_none_of_the_others(backend: Backend) {
         row["id"].as_str().expect("an id").to_owned()
     };
     // Nobody asks for verification any more.
-    let before = app.running.take().expect("it runs");
-    before.app.stop.cancel();
-    assert_eq!(before.until_stopped().await.expect("it stops in order"), 0);
-    let again = launch_as(&app.url, &[], Part::Receive).await;
-    app.admin = format!("http://{}", again.admin);
-    app.public = format!("http://{}", again.public.expect("it takes callbacks"));
+    restart(&mut app, &[], Part::Receive).await;
     let (refuse, allow) = refusing(backend);
-    again.app.db.orm.execute_unprepared(refuse).await.expect("a trigger");
-    app.running = Some(again);
+    execute(&app, refuse).await;
 
     let really = json!({"dry_run": false});
     let done = app.send_json("/api/callbacks/replay", OPERATOR, &really).await;
@@ -252,9 +260,57 @@ async fn one_that_is_refused_stops_none_of_the_others(backend: Backend) {
     assert_eq!(told.code, Some(1), "{}", told.stderr);
     assert!(told.stderr.contains(&format!("callback {} stands as it stood", id("666"))), "{}", told.stderr);
 
-    let db = &app.running.as_ref().expect("it runs").app.db;
-    db.orm.execute_unprepared(allow).await.expect("no trigger");
+    execute(&app, allow).await;
     assert_eq!(deployment.run(&replay).code, Some(0));
     assert!(app.ledger().await.contains("available  ada              BTC    15\n"), "{}", app.ledger().await);
+    app.finish().await;
+}
+
+/// A replica without the settings of a merchant does not know what that merchant wants held: it decides nothing for it,
+/// neither by hand nor in a replay nor when it tries failed ones again.
+async fn a_merchant_that_is_not_configured_here_is_decided_elsewhere(backend: Backend) {
+    let shop = [("TALLYHOOK_MERCHANTS__SHOP__KEY", "key-shop"), ("TALLYHOOK_MERCHANTS__SHOP__SECRET", SECRET)];
+    let careful = [shop[0], shop[1], ("TALLYHOOK_MERCHANTS__SHOP__VERIFY_ABOVE", "BTC=1")];
+    let mut app = TestApp::as_part(backend, &careful, Part::Receive).await;
+    let (refuse, allow) = refusing(backend);
+    execute(&app, refuse).await;
+    for (merchant, id) in [("shop", 665), ("shop", 666), ("main", 666)] {
+        let body = deposit(id, Some("ada"), if id == 665 { "5" } else { "1" }, &format!("tx-{id}"));
+        assert_eq!(app.receive_for(merchant, body.as_bytes()).await, StatusCode::OK);
+    }
+    execute(&app, allow).await;
+    let states = async |app: &TestApp| -> Vec<Value> {
+        let mut rows = app.rows("/api/callbacks").await;
+        rows.reverse();
+        rows.iter().map(|row| row["state"].clone()).collect()
+    };
+    assert_eq!(states(&app).await, ["held", "failed", "failed"]);
+
+    // Both are due; once the one of `main` is booked, the other one was passed over.
+    execute(&app, "UPDATE failures SET next_us = 0").await;
+    restart(&mut app, &[], Part::All).await;
+    eventually("what is configured is booked", PATIENCE, async || {
+        (states(&app).await == ["held", "failed", "booked"]).then_some(())
+    })
+    .await;
+    let alone = app.send_json("/api/callbacks/1/replay", OPERATOR, &json!({"dry_run": true})).await;
+    assert_eq!((alone.status, &alone.json["code"]), (StatusCode::CONFLICT, &json!("merchant_not_configured")));
+    let job = ended(&app, &ask(&app, json!({"reason": "everything", "dry_run": false})).await).await;
+    assert_eq!((&job["decided"], &job["failed"], &job["changed"]), (&json!(3), &json!(2), &json!(0)), "{job}");
+    let told = Deployment::on(&app.url).run(&["callbacks", "replay", "1", "3", "--yes"]);
+    assert!(told.stderr.contains("the merchant of this callback is not configured here"), "{}", told.stderr);
+    assert_eq!(states(&app).await, ["held", "failed", "booked"]);
+    // What books nothing needs no settings.
+    let path = format!("/api/discrepancies/{}/resolve", only_discrepancy(&app).await);
+    let ignored = app.send_json(&path, OPERATOR, &json!({"action": "ignore", "note": "not theirs"})).await;
+    assert_eq!(ignored.status, StatusCode::OK, "{}", ignored.json);
+    assert!(app.ledger().await.contains("available  ada              BTC    1\n"), "{}", app.ledger().await);
+
+    execute(&app, "UPDATE failures SET next_us = 0").await;
+    restart(&mut app, &careful, Part::All).await;
+    eventually("its own replica tries again", PATIENCE, async || {
+        (states(&app).await == ["ignored", "booked", "booked"]).then_some(())
+    })
+    .await;
     app.finish().await;
 }

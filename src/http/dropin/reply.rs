@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use serde_json::json;
 
-use crate::booker::{OrderError, Refusal};
+use crate::booker::OrderError;
 use crate::processor::asked::Wrong;
 use crate::processor::client::{Answer, Trouble};
 use crate::store::StoreError;
@@ -54,7 +54,7 @@ impl From<StoreError> for Said {
 impl From<OrderError> for Said {
     fn from(error: OrderError) -> Self {
         match error {
-            OrderError::Refused(Refusal::Busy | Refusal::Unavailable | Refusal::Refused) | OrderError::NoSeal => {}
+            OrderError::Refused(_) | OrderError::NoSeal => {}
             OrderError::Declined(reason) => tracing::error!(reason = reason.word(), "An order was declined"),
         }
         Self::Unavailable

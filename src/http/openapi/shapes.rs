@@ -28,6 +28,10 @@ pub(super) const PROBLEMS: &[Line] = &[
     ("foreign_id_taken", "There is a withdrawal of that name already."),
     ("declined", "The ledger declined it; `detail` says why. Nothing has moved."),
     ("database_refuses", "The database refuses one of these callbacks; decide them one at a time to see which."),
+    (
+        "merchant_not_configured",
+        "The settings of this replica do not have the merchant; how it decides is not known here.",
+    ),
     ("no_broker", "There is no broker to publish to; consumers read the HTTP feed."),
     ("idempotency_key_reused", "The idempotency key was used for another request. Nothing was done."),
     ("idempotency_in_progress", "The first request with this idempotency key is under way; ask again a little later."),

@@ -5,6 +5,7 @@
 //! writes down at a distance (`search.rs`). What the terms have not reached yet is looked through from the newest on.
 
 mod detail;
+mod due;
 pub mod prune;
 mod search;
 mod stretch;
@@ -18,6 +19,7 @@ use sea_orm::{
 
 pub(super) use detail::opened;
 pub use detail::{Detail, Discrepancy, Failure, Transfer, TransferPosting, get, is_payment};
+pub use due::due_failures;
 pub use stretch::{Scope, Stood, Stretch, bounds, stretch};
 
 use super::booking::State;
@@ -223,14 +225,6 @@ pub async fn load(db: &Db, ids: &[CallbackId]) -> Result<Vec<StoredBody>, StoreE
         }))
     };
     rows.into_iter().filter_map(body).collect()
-}
-
-/// Failed callbacks whose next try is due, the longest waiting first.
-pub async fn due_failures(db: &Db, now_us: i64, limit: u64) -> Result<Vec<CallbackId>, StoreError> {
-    use entity::failure::{Column, Entity};
-    let query = Entity::find().filter(Column::NextUs.lte(now_us)).order_by_asc(Column::NextUs).limit(limit);
-    let ids: Vec<i64> = query.select_only().column(Column::CallbackId).into_tuple().all(&db.orm).await?;
-    Ok(ids.into_iter().map(CallbackId).collect())
 }
 
 /// How many callbacks are held, and how many failed.
