@@ -41,6 +41,9 @@ pub struct Failed {
     pub failure: Failure,
     pub returned: u64,
     pub refused: u64,
+    /// Not all were answered in time. Their answers may still come, and would be taken for those of what is sent next
+    /// over the same channel.
+    pub is_unanswered: bool,
 }
 
 /// What waiting for the oldest message came to.
@@ -123,9 +126,9 @@ impl Flight {
     /// Waits for everything under way and names the first that failed. What is not answered in time counts as failed.
     pub async fn drain(&mut self, patience: Duration) -> Option<Failed> {
         let until = Instant::now().checked_add(patience)?;
-        let first = self.0.front()?.position;
+        let (first, last) = (self.0.front()?.position, self.0.back()?.position);
         let mut failed: Option<(i64, Failure)> = None;
-        let (mut returned, mut refused) = (0_u64, 0_u64);
+        let (mut returned, mut refused, mut is_unanswered) = (0_u64, 0_u64, false);
         for mut sent in self.0.drain(..) {
             let own = sent.position;
             let failure = match timeout_at(until, sent.settled()).await {
@@ -134,22 +137,26 @@ impl Flight {
             };
             let Some(failure) = failure else { continue };
             let position = match &failure {
-                // The message's own position; if it doesn't tell, everything is sent again.
+                // The message's own position; if it tells none, or one of before, everything is sent again.
                 Failure::Returned { position, .. } => {
                     returned = returned.saturating_add(1);
-                    position.unwrap_or(first)
+                    position.filter(|position| (first..=last).contains(position)).unwrap_or(first)
                 }
                 Failure::Refused => {
                     refused = refused.saturating_add(1);
                     own
                 }
-                Failure::Late | Failure::Lost(_) => own,
+                Failure::Late => {
+                    is_unanswered = true;
+                    own
+                }
+                Failure::Lost(_) => own,
             };
             if failed.as_ref().is_none_or(|(earliest, _)| position < *earliest) {
                 failed = Some((position, failure));
             }
         }
-        failed.map(|(position, failure)| Failed { position, failure, returned, refused })
+        failed.map(|(position, failure)| Failed { position, failure, returned, refused, is_unanswered })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tracing::info;
 
-use crate::broker::{Broker, Failure, Flight};
+use crate::broker::{Broker, Failed, Failure, Flight};
 use crate::config;
 use crate::domain::event::Event;
 use crate::metrics::Metrics;
@@ -70,13 +70,15 @@ impl Link {
     }
 
     /// What a failure means for the connection.
-    pub(super) async fn failed(&mut self, failure: &Failure) {
-        let is_lost = match failure {
+    pub(super) async fn failed(&mut self, failed: &Failed) {
+        if failed.is_unanswered {
+            return self.give_up();
+        }
+        let is_lost = match failed.failure {
             // The broker is fine; a queue is missing.
             Failure::Returned { .. } => return,
-            Failure::Late => return self.give_up(),
             Failure::Lost(_) => true,
-            Failure::Refused => false,
+            Failure::Refused | Failure::Late => false,
         };
         self.refusals = self.refusals.saturating_add(1);
         if self.refusals >= REFUSALS_OF_CONNECTION {

@@ -75,7 +75,7 @@ impl Publisher {
         };
         self.metrics.events_returned.add(failed.returned);
         self.metrics.broker_nacks.add(failed.refused);
-        self.link.failed(&failed.failure).await;
+        self.link.failed(&failed).await;
         let trouble = failed.failure.to_string();
         if self.again.trouble.as_ref() != Some(&trouble) {
             warn!(redelivery.id = asked.id, error = trouble, "Publishing again waits, and is tried until it succeeds");

@@ -306,7 +306,7 @@ impl Publisher {
         self.metrics.events_returned.add(failed.returned);
         self.metrics.broker_nacks.add(failed.refused);
         let position = failed.position;
-        self.link.failed(&failed.failure).await;
+        self.link.failed(&failed).await;
         let error = anyhow::Error::new(failed.failure);
         match self.store().await {
             Ok(()) => error,
