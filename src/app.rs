@@ -65,6 +65,7 @@ impl App {
         let alphapo = settings.alphapo.clone();
         let client = tokio::task::spawn_blocking(move || Client::try_new(&alphapo));
         let db = database(&settings).await?;
+        agree_on_the_time(now_us(), store::cursor::database_now_us(&db).await?)?;
         let names: Vec<_> = settings.merchants.iter().map(|merchant| merchant.name.clone()).collect();
         let (ids, names) = store::merchants::ensure(&db, &names).await?;
         let keys = settings.merchants.iter().zip(&ids).map(|(merchant, id)| MerchantKeys {
@@ -201,6 +202,18 @@ pub async fn database(settings: &Settings) -> anyhow::Result<Db> {
         return Err(anyhow!("the database was migrated by a newer version of tallyhook: run that version instead"));
     }
     Ok(db)
+}
+
+/// Much that is stored says when it is to be looked at again: a clock that is far ahead would put that off for as long.
+fn agree_on_the_time(ours_us: i64, theirs_us: i64) -> anyhow::Result<()> {
+    const FAR_US: u64 = 3_600_000_000;
+    let apart_us = ours_us.abs_diff(theirs_us);
+    if apart_us < FAR_US {
+        return Ok(());
+    }
+    let seconds = apart_us.div_euclid(1_000_000);
+    let way = if ours_us > theirs_us { "ahead of" } else { "behind" };
+    Err(anyhow!("the clock of this machine is {seconds} s {way} the database's: set the one that is wrong, by NTP"))
 }
 
 /// Waits for the database as long as the settings allow.

@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use rand::distr::{Alphanumeric, SampleString};
 use secrecy::SecretString;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -189,7 +190,7 @@ fn spawn_workers(app: &Arc<App>, (index, outbox): (Index, Db), tasks: &mut Tasks
         Ok(())
     });
     let owner = format!("{:016x}", rand::random::<u64>());
-    let reconcile = Reconcile { app: Arc::clone(app), owner, began_us: clock() };
+    let reconcile = Reconcile { app: Arc::clone(app), owner, began: Instant::now() };
     let stop = working.clone();
     tasks.spawn("reconciliation", async {
         let _: () = worker::run(reconcile, stop).await;

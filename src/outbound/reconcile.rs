@@ -15,6 +15,7 @@ use crate::domain::reason::Reason;
 use crate::domain::reconcile::{Sides, Verdict};
 use crate::processor::client::{Credentials, Trouble};
 use crate::store::StoreError;
+use crate::store::cursor::database_now_us;
 use crate::store::reconcile::{self, Line, Run};
 
 /// A surplus is looked at so often again, within `reconcile.settle_s`.
@@ -32,9 +33,9 @@ pub enum ReconcileError {
     Store(#[from] StoreError),
 }
 
-/// Compares, opens and settles, and keeps what was found. A processor that does not answer is a run with an error.
+/// Compares, opens and settles, and keeps what was found; its times are the database's. A processor that does not answer is a run with an error.
 pub async fn run(app: &App, merchant: MerchantId, by: &str) -> Result<Run, ReconcileError> {
-    let began_us = (app.clock)();
+    let began_us = database_now_us(&app.db).await?;
     let credentials = app.credentials(merchant).ok_or(ReconcileError::NoCredentials)?;
     let before = reconcile::last(&app.db, merchant).await?;
     let mut run =
@@ -48,7 +49,7 @@ pub async fn run(app: &App, merchant: MerchantId, by: &str) -> Result<Run, Recon
             }
         }
     }
-    run.ended_us = (app.clock)();
+    run.ended_us = database_now_us(&app.db).await?;
     reconcile::keep(&app.db, &run).await?;
     Ok(run)
 }

@@ -83,8 +83,9 @@ async fn seen(db: &Db, ages: &Ages, now_us: i64) -> Result<i64, StoreError> {
     };
     let from = cursor::state(db, JOURNAL).await?.position;
     let to = Ord::min(events::last_position(db).await?, from.saturating_add(STEP));
-    let sql = "SELECT min(position) FROM journal WHERE position > $1 AND position <= $2 AND at_us > $3";
-    let values = [from.into(), to.into(), now_us.saturating_sub(least).into()];
+    let sql = "SELECT min(position) FROM journal WHERE position > $1 AND position <= $2 AND at_us > $3 AND at_us <= $4";
+    // One of a time yet to come, by a clock that was wrong, must not keep those behind it waiting for that time.
+    let values = [from.into(), to.into(), now_us.saturating_sub(least).into(), now_us.into()];
     let young: Option<i64> = one(db, sql, values).await?.map(|row| row.try_get_by_index(0)).transpose()?.flatten();
     let to = young.map_or(to, |young| young.saturating_sub(1));
     if to <= from {
@@ -92,15 +93,16 @@ async fn seen(db: &Db, ages: &Ages, now_us: i64) -> Result<i64, StoreError> {
     }
     // Final ones are most of them, and nothing to ask about. A withdrawal that has a name has a row of its own.
     let sql = "INSERT INTO asks (merchant_id, kind, subject, since_us, next_us, reference, currency, amount)
-        SELECT p.merchant_id, CASE p.family WHEN 1 THEN 3 WHEN 2 THEN 1 ELSE 2 END, 1, j.at_us,
-            j.at_us + CASE p.family WHEN 1 THEN $3 WHEN 2 THEN $4 ELSE $5 END, p.ext_id, j.currency, j.amount
+        SELECT p.merchant_id, CASE p.family WHEN 1 THEN 3 WHEN 2 THEN 1 ELSE 2 END, 1,
+            CASE WHEN j.at_us > $6 THEN $6 ELSE j.at_us END, CASE WHEN j.at_us > $6 THEN $6 ELSE j.at_us END
+                + CASE p.family WHEN 1 THEN $3 WHEN 2 THEN $4 ELSE $5 END, p.ext_id, j.currency, j.amount
         FROM journal j JOIN payments p ON p.id = j.payment_id JOIN callbacks c ON c.id = j.callback_id
         WHERE j.position > $1 AND j.position <= $2 AND j.effect = 1 AND p.status < 10 AND p.family IN (1, 2, 4)
             AND (p.family <> 2 OR c.foreign_id IS NULL) ON CONFLICT DO NOTHING";
     let [deposit, withdrawal, invoice] =
         [ages.deposit_us, ages.withdrawal_us, ages.invoice_us].map(|age| age.unwrap_or(NEVER_US).into());
     let txn = db.begin().await?;
-    txn.execute_raw(statement(db, sql, [from.into(), to.into(), deposit, withdrawal, invoice])).await?;
+    txn.execute_raw(statement(db, sql, [from.into(), to.into(), deposit, withdrawal, invoice, now_us.into()])).await?;
     txn.execute_raw(statement(db, MOVE, [JOURNAL.into(), from.into(), to.into()])).await?;
     txn.commit().await?;
     Ok(to.saturating_sub(from))

@@ -39,6 +39,39 @@ pub async fn advance(db: &Db, name: &str, owner: &str, position: i64, ttl_us: i6
     Ok(db.orm.execute_raw(statement(db, sql, values)).await?.rows_affected() == 1)
 }
 
+/// A turn at what is done every so often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// When it was done last.
+    pub done_us: i64,
+    pub now_us: i64,
+}
+
+/// Takes the lease of what is done every so often, if it is time again. The cursor is when it was done last. All by the
+/// database's clock: a replica whose own is wrong keeps nobody from it, and a time yet to come counts as never.
+pub async fn take_turn(
+    db: &Db,
+    name: &str,
+    owner: &str,
+    every_us: i64,
+    ttl_us: i64,
+) -> Result<Option<Turn>, StoreError> {
+    let sql = "UPDATE cursors SET owner = $2, until_us = {now} + $3
+        WHERE name = $1 AND (owner = $2 OR until_us < {now}) AND (position <= {now} - $4 OR position > {now})
+        RETURNING position, {now}";
+    let values = [name.into(), owner.into(), ttl_us.into(), every_us.into()];
+    let Some(row) = db.written(statement(db, sql, values)).await? else { return Ok(None) };
+    let (done_us, now_us): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+    Ok(Some(Turn { done_us: done_us.min(now_us), now_us }))
+}
+
+/// It is done: the next turn is due from when this one began.
+pub async fn end_turn(db: &Db, name: &str, owner: &str, turn: Turn) -> Result<(), StoreError> {
+    let sql = "UPDATE cursors SET position = $3, owner = '', until_us = 0 WHERE name = $1 AND owner = $2";
+    db.orm.execute_raw(statement(db, sql, [name.into(), owner.into(), turn.now_us.into()])).await?;
+    Ok(())
+}
+
 /// Gives the lease back, so that another replica need not wait for its end.
 pub async fn release(db: &Db, name: &str, owner: &str) -> Result<(), StoreError> {
     let sql = "UPDATE cursors SET owner = '', until_us = 0 WHERE name = $1 AND owner = $2";
@@ -62,9 +95,13 @@ pub async fn database_now_us(db: &Db) -> Result<i64, StoreError> {
 
 /// A statement in which `{now}` is the database's clock, in microseconds since 1970.
 pub(super) fn statement<const N: usize>(db: &Db, sql: &str, values: [Value; N]) -> Statement {
-    let now = match db.kind {
+    Statement::from_sql_and_values(db.orm.get_database_backend(), sql.replace("{now}", now(db.kind)), values)
+}
+
+/// The database's clock, in SQL.
+pub(super) const fn now(kind: Kind) -> &'static str {
+    match kind {
         Kind::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
         Kind::Sqlite => "CAST(unixepoch('subsec') * 1000000 AS integer)",
-    };
-    Statement::from_sql_and_values(db.orm.get_database_backend(), sql.replace("{now}", now), values)
+    }
 }

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::{ColumnTrait, ConnectionTrait as _, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait as _, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select, Statement,
+};
 
 use super::booking::own::{REQUESTED, SETTLED};
+use super::cursor::now;
 use super::{Db, Kind, StoreError};
 use crate::domain::account::AccountKind;
 use crate::domain::amount::Amount;
@@ -57,14 +61,24 @@ pub async fn ours(db: &Db, merchant: MerchantId) -> Result<BTreeMap<String, (Amo
 
 /// What the last run that came to something found.
 pub async fn last(db: &Db, merchant: MerchantId) -> Result<Option<Run>, StoreError> {
-    let run = reconciliation::Entity::find()
-        .filter(reconciliation::Column::MerchantId.eq(merchant.0))
-        .filter(reconciliation::Column::Error.is_null())
-        .order_by_desc(reconciliation::Column::BeganUs);
-    match run.one(&db.orm).await? {
+    match good_runs(db, merchant).one(&db.orm).await? {
         Some(run) => Ok(Some(with_lines(db, run).await?)),
         None => Ok(None),
     }
+}
+
+/// When that was.
+pub async fn last_us(db: &Db, merchant: MerchantId) -> Result<Option<i64>, StoreError> {
+    Ok(good_runs(db, merchant).one(&db.orm).await?.map(|run| run.ended_us))
+}
+
+/// The latest first. One of a time yet to come, by a clock that was wrong, would stay the last for as long.
+fn good_runs(db: &Db, merchant: MerchantId) -> Select<reconciliation::Entity> {
+    reconciliation::Entity::find()
+        .filter(reconciliation::Column::MerchantId.eq(merchant.0))
+        .filter(reconciliation::Column::Error.is_null())
+        .filter(Expr::cust(format!("began_us <= {}", now(db.kind))))
+        .order_by_desc(reconciliation::Column::BeganUs)
 }
 
 /// What runs found for a currency from a moment on.

@@ -32,7 +32,7 @@ const QUESTION: usize = 1_000;
 const AHEAD: i64 = 50_000;
 /// Rest after a round that did not reach the end, and after summing all accounts, by how long it took.
 const REST: u32 = 9;
-const SUM_REST: i64 = 100;
+const SUM_REST: u32 = 100;
 /// Accounts that a finding names.
 const NAMED: usize = 10;
 
@@ -43,23 +43,23 @@ pub struct Checker {
     /// This process has looked once, to the journal's end.
     has_begun: bool,
     /// When all accounts may be summed again.
-    sum_us: i64,
+    sum_at: Instant,
 }
 
 impl Checker {
-    pub const fn new(app: Arc<App>, owner: String) -> Self {
-        Self { app, owner, has_begun: false, sum_us: 0 }
+    pub fn new(app: Arc<App>, owner: String) -> Self {
+        Self { app, owner, has_begun: false, sum_at: Instant::now() }
     }
 
     /// Looks now. Whether there is more of the journal to look at.
     pub async fn look(&mut self) -> anyhow::Result<bool> {
         let app = &*self.app;
         let (mut findings, is_behind) = ledger(app).await?;
-        let begun_us = (app.clock)();
-        if begun_us >= self.sum_us {
+        let begun = Instant::now();
+        if begun >= self.sum_at {
             findings.push(zero(app).await?);
-            let took_us = (app.clock)().saturating_sub(begun_us).max(0);
-            self.sum_us = begun_us.saturating_add(took_us.saturating_mul(SUM_REST));
+            let rest = begun.elapsed().saturating_mul(SUM_REST);
+            self.sum_at = begun.checked_add(rest).unwrap_or(begun);
         }
         findings.push(outbox(app).await?);
         findings.push(holds(app).await?);
@@ -75,18 +75,14 @@ impl Worker for Checker {
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
         let db = self.app.db.clone();
-        let every_us = self.app.settings.checks.every_s.saturating_mul(1_000_000);
-        let now_us = (self.app.clock)();
-        let done_us = cursor::state(&db, CURSOR).await?.position;
-        let is_due = !self.has_begun || now_us >= done_us.saturating_add(every_us);
-        if !is_due || cursor::take_lease(&db, CURSOR, &self.owner, LEASE_US).await?.is_none() {
-            show(&self.app).await?;
+        show(&self.app).await?;
+        let every_us = if self.has_begun { self.app.settings.checks.every_s.saturating_mul(1_000_000) } else { 0 };
+        let Some(turn) = cursor::take_turn(&db, CURSOR, &self.owner, every_us, LEASE_US).await? else {
             return Ok(Progress::Idle);
-        }
+        };
         let begun = Instant::now();
         let is_behind = self.look().await?;
-        cursor::advance(&db, CURSOR, &self.owner, now_us, LEASE_US).await?;
-        cursor::release(&db, CURSOR, &self.owner).await?;
+        cursor::end_turn(&db, CURSOR, &self.owner, turn).await?;
         if is_behind {
             sleep(begun.elapsed().saturating_mul(REST)).await;
         }

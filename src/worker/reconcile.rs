@@ -4,14 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{Progress, Worker, about};
 use crate::app::App;
 use crate::outbound::board::{CURSOR, LEASE_US};
 use crate::outbound::reconcile;
+use crate::store::cursor;
 use crate::store::reconcile::last;
-use crate::store::{StoreError, cursor};
 
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -19,8 +20,8 @@ const LOOK: Duration = Duration::from_secs(5);
 pub struct Reconcile {
     pub app: Arc<App>,
     pub owner: String,
-    /// What is done when this process has just begun: the first run waits its turn.
-    pub began_us: i64,
+    /// When this process began: its first run waits as long as any other.
+    pub began: Instant,
 }
 
 impl Worker for Reconcile {
@@ -29,18 +30,18 @@ impl Worker for Reconcile {
     async fn step(&mut self) -> anyhow::Result<Progress> {
         let app = &self.app;
         let every_us = app.settings.reconcile.every_s.saturating_mul(1_000_000);
-        let done_us = cursor::state(&app.db, CURSOR).await?.position.max(self.began_us);
-        let now_us = (app.clock)();
-        if every_us == 0 || now_us < done_us.saturating_add(every_us) {
+        let up_us = i64::try_from(self.began.elapsed().as_micros())?;
+        if every_us == 0 || up_us < every_us {
             return Ok(Progress::Idle);
         }
-        let due_us = done_us.saturating_add(every_us);
+        let Some(turn) = cursor::take_turn(&app.db, CURSOR, &self.owner, every_us, LEASE_US).await? else {
+            return Ok(Progress::Idle);
+        };
+        let due_us = turn.done_us.max(turn.now_us.saturating_sub(up_us)).saturating_add(every_us);
         for (id, name) in app.merchants() {
-            // Taken again for each merchant: a slow processor must not make it run out.
-            let lease = cursor::take_lease(&app.db, CURSOR, &self.owner, LEASE_US).await?;
-            let Some(position) = lease else { return Ok(Progress::Idle) };
-            if position > done_us {
-                // Another replica was faster, and has given the lease back.
+            // Taken again for each merchant: a slow processor must not make it run out. Another replica that was faster has
+            // given it back.
+            if cursor::take_turn(&app.db, CURSOR, &self.owner, every_us, LEASE_US).await?.is_none() {
                 cursor::release(&app.db, CURSOR, &self.owner).await?;
                 return Ok(Progress::Idle);
             }
@@ -55,7 +56,7 @@ impl Worker for Reconcile {
                 None => info!(merchant = name, currencies = run.lines.len(), open, "Compared the balances"),
             }
         }
-        self.done(now_us).await?;
+        cursor::end_turn(&app.db, CURSOR, &self.owner, turn).await?;
         Ok(Progress::Idle)
     }
 
@@ -65,12 +66,5 @@ impl Worker for Reconcile {
 
     async fn finish(&mut self) -> anyhow::Result<()> {
         Ok(cursor::release(&self.app.db, CURSOR, &self.owner).await?)
-    }
-}
-
-impl Reconcile {
-    async fn done(&self, now_us: i64) -> Result<(), StoreError> {
-        cursor::advance(&self.app.db, CURSOR, &self.owner, now_us, LEASE_US).await?;
-        cursor::release(&self.app.db, CURSOR, &self.owner).await
     }
 }

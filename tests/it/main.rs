@@ -21,6 +21,7 @@ mod bytes;
 mod checks;
 mod clicks;
 mod client;
+mod clocks;
 mod config;
 mod csv_import;
 mod csv_matching;
