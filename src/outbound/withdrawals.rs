@@ -34,8 +34,9 @@ use crate::store::{StoreError, callbacks};
 /// The first questions about an unknown withdrawal are this far apart, the later ones ever further.
 const ASK_MIN_US: i64 = 5_000_000;
 const ASK_MAX_US: i64 = 1_800_000_000;
-/// How long a certain refusal is offered to a booker that is not there, before the resolver does it.
-const REFUND_TRIES: u32 = 5;
+/// How often what came of one is offered to a database that is not there, before the resolver finds it out.
+const TRIES: u32 = 5;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Whether a customer is the merchant itself, by the settings.
 pub fn is_treasury(app: &App, merchant: MerchantId, reference: &str) -> bool {
@@ -108,7 +109,7 @@ async fn answered(app: &App, outgoing: &Outgoing, answer: Answer) -> Fate {
     match Placed::read(&answer) {
         Ok(placed) => {
             let stored = (answer.status, answer.body.as_slice());
-            kept(withdrawals::taken(&app.db, outgoing.id, &placed.id, stored).await, outgoing.id);
+            keep(outgoing.id, || withdrawals::taken(&app.db, outgoing.id, &placed.id, stored)).await;
             Fate::Taken { answer, processor_id: placed.id }
         }
         Err(Trouble::Refused(refused)) if !refused.is_about_the_foreign_id() => {
@@ -155,25 +156,40 @@ async fn stopped_or_elsewhere(app: &App, outgoing: &Outgoing) -> Result<Fate, St
 async fn doubt(app: &App, id: i64, error: &str, answer: Option<&Answer>, was_never_sent: bool) {
     let answer = answer.map(|answer| (answer.status, answer.body.as_slice()));
     let doubt = Doubt { error, answer, was_never_sent, next_us: soon(app) };
-    kept(withdrawals::doubt(&app.db, id, &doubt).await.map(drop), id);
+    keep(id, || withdrawals::doubt(&app.db, id, &doubt)).await;
 }
 
-/// What can't be written down now is found by the resolver: the row stays as sent.
-fn kept(written: Result<(), StoreError>, id: i64) {
-    if let Err(failure) = written {
-        let failure = anyhow::Error::new(failure);
-        error!(withdrawal = id, error = format!("{failure:#}"), "The answer to a withdrawal could not be stored");
+/// Writes down what came of it, also when the database is away for a moment. What can't be written down is found by the
+/// resolver: the row stays as sent.
+async fn keep<T>(id: i64, write: impl Fn() -> T)
+where
+    T: Future<Output = Result<(), StoreError>>,
+{
+    for tries in 1..=TRIES {
+        match write().await {
+            Ok(()) => return,
+            Err(failure) if failure.is_passing() && tries < TRIES => tokio::time::sleep(PAUSE).await,
+            Err(failure) => {
+                let failure = anyhow::Error::new(failure);
+                error!(
+                    withdrawal = id,
+                    error = format!("{failure:#}"),
+                    "What came of a withdrawal could not be stored"
+                );
+                return;
+            }
+        }
     }
 }
 
 /// Gives the money of a withdrawal back that is certain not to have been done. What fails here the resolver does again.
 async fn refund(app: &App, merchant: MerchantId, foreign_id: &str, error: &str) {
-    for tries in 1..=REFUND_TRIES {
+    for tries in 1..=TRIES {
         let order = Order::Refund { foreign_id: foreign_id.to_owned(), error: error.to_owned() };
         match app.booker.order(merchant, order).await {
             Ok(_) => return,
-            Err(OrderError::Refused(Refusal::Busy | Refusal::Unavailable)) if tries < REFUND_TRIES => {
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            Err(OrderError::Refused(Refusal::Busy | Refusal::Unavailable)) if tries < TRIES => {
+                tokio::time::sleep(PAUSE).await;
             }
             Err(failure) => {
                 warn!(error = %failure, "The money of a refused withdrawal is not back yet");

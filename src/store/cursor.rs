@@ -31,10 +31,11 @@ pub async fn take_lease(db: &Db, name: &str, owner: &str, ttl_us: i64) -> Result
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
 }
 
-/// Moves the cursor and prolongs the lease. `false`: the lease is no longer the owner's, and nothing has moved.
+/// Moves the cursor and prolongs the lease. `false`: the lease is no longer the owner's, or the journal does not reach
+/// as far, because the server that answers now lost its end; nothing has moved.
 pub async fn advance(db: &Db, name: &str, owner: &str, position: i64, ttl_us: i64) -> Result<bool, StoreError> {
     let sql = "UPDATE cursors SET position = $3, until_us = {now} + $4
-        WHERE name = $1 AND owner = $2 AND position <= $3";
+        WHERE name = $1 AND owner = $2 AND position <= $3 AND $3 <= (SELECT position FROM journal_head)";
     let values = [name.into(), owner.into(), position.into(), ttl_us.into()];
     Ok(db.orm.execute_raw(statement(db, sql, values)).await?.rows_affected() == 1)
 }

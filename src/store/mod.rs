@@ -164,11 +164,16 @@ impl Db {
             .min_connections(0)
             .max_connections(max_connections)
             .acquire_timeout(Duration::from_secs(3))
-            // Asking each time whether a connection still lives would double the questions.
-            .test_before_acquire_if_idle_for(Duration::from_secs(1))
             .idle_timeout(Duration::from_mins(5))
             .max_lifetime(Duration::from_mins(30))
             .sqlx_logging(false);
+        if purpose == Purpose::Pages {
+            // Whoever publishes must learn that it was lost: another server may answer from now on.
+            options.test_before_acquire(false);
+        } else {
+            // Asking each time whether a connection still lives would double the questions.
+            options.test_before_acquire_if_idle_for(Duration::from_secs(1));
+        }
         if kind == Kind::Postgres {
             options.map_sqlx_postgres_opts(move |options| {
                 let options = options.application_name("tallyhook");

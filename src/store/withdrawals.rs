@@ -104,10 +104,12 @@ pub async fn take(db: &Db, id: i64, now_us: i64) -> Result<Option<Vec<u8>>, Stor
     Ok(Some(request).filter(|_| taken.rows_affected() == 1))
 }
 
-/// The processor took it. Its callbacks may have been faster: what they did stays.
+/// The processor took it. Its callbacks may have been faster: what they did stays. One that looks merely requested was
+/// taken all the same, by a commit that the database has lost since.
 pub async fn taken(db: &Db, id: i64, processor_id: &str, answer: (u16, &[u8])) -> Result<(), StoreError> {
     let sql = "UPDATE withdrawals SET processor_id = coalesce(processor_id, $2), answer_status = $3, answer = $4,
-        next_us = NULL, state = CASE WHEN state IN (2, 3) THEN 4 ELSE state END WHERE id = $1";
+        next_us = NULL, sent_us = coalesce(sent_us, requested_us),
+        state = CASE WHEN state IN (1, 2, 3) THEN 4 ELSE state END WHERE id = $1";
     let values = [id.into(), processor_id.into(), status(answer.0), answer.1.to_vec().into()];
     db.orm.execute_raw(statement(db, sql, values)).await?;
     Ok(())
@@ -131,10 +133,11 @@ pub async fn doubt_requested(db: &Db, id: i64, error: &str, next_us: i64) -> Res
     Ok(db.orm.execute_raw(statement(db, sql, values)).await?.rows_affected() == 1)
 }
 
-/// Nobody knows whether it was done. From here it is only ever read about. `false`: it is known already.
-pub async fn doubt(db: &Db, id: i64, doubt: &Doubt<'_>) -> Result<bool, StoreError> {
+/// Nobody knows whether it was done. From here it is only ever read about, and what was sent never looks as if it was
+/// not, though the database may have lost the commit that said so. What is known already stays so.
+pub async fn doubt(db: &Db, id: i64, doubt: &Doubt<'_>) -> Result<(), StoreError> {
     let sql = "UPDATE withdrawals SET state = 3, error = $2, answer_status = $3, answer = $4, next_us = $5,
-        sent_us = CASE WHEN $6 THEN NULL ELSE sent_us END WHERE id = $1 AND state IN (1, 2, 3)";
+        sent_us = CASE WHEN $6 THEN NULL ELSE coalesce(sent_us, requested_us) END WHERE id = $1 AND state IN (1, 2, 3)";
     let values = [
         id.into(),
         doubt.error.into(),
@@ -143,7 +146,8 @@ pub async fn doubt(db: &Db, id: i64, doubt: &Doubt<'_>) -> Result<bool, StoreErr
         doubt.next_us.into(),
         doubt.was_never_sent.into(),
     ];
-    Ok(db.orm.execute_raw(statement(db, sql, values)).await?.rows_affected() == 1)
+    db.orm.execute_raw(statement(db, sql, values)).await?;
+    Ok(())
 }
 
 /// Gives up those that a process left half-way: requested or sent before `before_us`, and not heard of since. One that

@@ -31,6 +31,7 @@ mod dropin;
 mod dropin_docs;
 mod ends;
 mod export;
+mod failover;
 mod faults;
 mod fuzzed;
 mod gateway_addresses;

@@ -29,7 +29,7 @@ impl Publisher {
     pub(super) async fn again(&mut self, is_idle: bool) -> anyhow::Result<Progress> {
         let now = Instant::now();
         let is_safe =
-            now.checked_add(DRAIN_TIMEOUT).is_some_and(|end| self.reign().is_ok_and(|reign| end < reign.until));
+            now.checked_add(DRAIN_TIMEOUT).is_some_and(|end| self.reign().is_ok_and(|reign| reign.lasts_until(end)));
         if self.again.at.is_some_and(|at| now < at) || self.is_probing || !is_safe {
             return Ok(Progress::Idle);
         }

@@ -1,7 +1,8 @@
 //! Stop 3: the journal goes to the broker, in order, each event at least once.
 //!
 //! - The outbox is a cursor over the journal. One replica at a time holds its lease; whoever takes it goes on from the
-//!   stored position, never from memory.
+//!   stored position, never from memory. So does whoever lost the database for a moment: another server may answer
+//!   since, one that lost the last commits, and what is confirmed but not stored is then not what it seems.
 //! - A step reads one page and sends it, while the next page is read and the confirms of the last come in. At most
 //!   `window` events are under way, two pages in memory.
 //! - The cursor moves only past what is confirmed without a hole. No transaction is open while the network is.
@@ -11,6 +12,7 @@
 
 mod again;
 mod gauges;
+mod reign;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::info;
 
 use again::Again;
+use reign::Reign;
 
 use super::link::Link;
 use super::{Progress, Worker};
@@ -41,8 +44,6 @@ const POLL: Duration = Duration::from_millis(500);
 /// Reads that don't fill a page are this far apart: under load a few larger ones cost the database less.
 const PACE: Duration = Duration::from_millis(10);
 const LEASE_US: i64 = 6_000_000;
-/// The lease as we count it: less the way to the database and back.
-const LEASE_SAFE: Duration = Duration::from_millis(5_500);
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -55,25 +56,6 @@ pub struct Parts {
     /// The journal's last position, as far as this process books.
     pub position: watch::Receiver<i64>,
     pub clock: fn() -> i64,
-}
-
-/// What is known while the lease is ours.
-struct Reign {
-    until: Instant,
-    renewed: Instant,
-    /// Up to here events are sent, confirmed, and stored as confirmed.
-    sent: i64,
-    confirmed: i64,
-    saved: i64,
-    saved_at: Instant,
-    is_announced: bool,
-}
-
-impl Reign {
-    fn new(position: i64, asked: Instant) -> Self {
-        let (sent, confirmed, saved) = (position, position, position);
-        Self { until: until(asked), renewed: asked, sent, confirmed, saved, saved_at: asked, is_announced: false }
-    }
 }
 
 pub struct Publisher {
@@ -159,7 +141,7 @@ impl Publisher {
         Ok(if is_all { Progress::Idle } else { Progress::More })
     }
 
-    /// Holds the lease, or tries to get it. What is known from before counts only if nobody else reigned meanwhile.
+    /// Holds the lease, or tries to get it. What is known from before counts only if it did not run out meanwhile.
     async fn reigns(&mut self) -> anyhow::Result<bool> {
         if self.reign.as_ref().is_some_and(|reign| reign.renewed.elapsed() < RENEW_EVERY) {
             return Ok(true);
@@ -174,10 +156,7 @@ impl Publisher {
             return Ok(false);
         };
         match &mut self.reign {
-            Some(reign) if reign.saved == position => {
-                reign.renewed = asked;
-                reign.until = until(asked);
-            }
+            Some(reign) if reign.saved == position && reign.lasts_until(Instant::now()) => reign.renew(asked),
             _ => {
                 self.abdicate();
                 self.reign = Some(Reign::new(position, asked));
@@ -249,7 +228,7 @@ impl Publisher {
                 self.confirm(Instant::now()).await?;
             }
             let reign = self.reign.as_mut().context("the publishing lease is gone")?;
-            if reign.until <= Instant::now() {
+            if !reign.lasts_until(Instant::now()) {
                 self.abdicate();
                 bail!("the publishing lease ran out: the database was too slow to prolong it");
             }
@@ -271,8 +250,9 @@ impl Publisher {
                     return Ok(());
                 }
                 Settled::Nothing if begun.elapsed() < CONFIRM_TIMEOUT => {
-                    if !self.reigns().await? {
-                        bail!("another replica publishes");
+                    // Without a flight the lease is a new one, which goes on from what is stored.
+                    if !self.reigns().await? || self.flight.is_empty() {
+                        bail!("the publishing lease changed hands while RabbitMQ was waited for");
                     }
                 }
                 Settled::Nothing | Settled::Failed => return Err(self.fail().await),
@@ -349,10 +329,9 @@ impl Publisher {
         let moved = cursor::advance(&self.db, cursor::RABBITMQ, &self.owner, reign.confirmed, LEASE_US).await?;
         if !moved {
             self.abdicate();
-            bail!("another replica took over publishing");
+            bail!("another replica took over publishing, or the journal lost its last entries");
         }
-        reign.saved = reign.confirmed;
-        (reign.saved_at, reign.renewed, reign.until) = (asked, asked, until(asked));
+        reign.saved(asked);
         self.show_pending()
     }
 }
@@ -363,8 +342,11 @@ impl Worker for Publisher {
     async fn step(&mut self) -> anyhow::Result<Progress> {
         let outcome = self.page().await;
         self.metrics.publishing_blocked.raise(outcome.is_err());
-        if outcome.is_err() {
+        if let Err(error) = &outcome {
             self.ahead = None;
+            if error.chain().filter_map(|cause| cause.downcast_ref()).any(StoreError::is_passing) {
+                self.abdicate();
+            }
             // A merchant that another replica added is a reason to fail.
             self.names = None;
         }
@@ -393,8 +375,4 @@ impl Worker for Publisher {
 
 async fn read(db: Db, names: Arc<MerchantNames>, after: i64, limit: usize) -> Result<Vec<Event>, StoreError> {
     events::after(&db, &names, after, u64::try_from(limit).unwrap_or(u64::MAX)).await
-}
-
-fn until(asked: Instant) -> Instant {
-    asked.checked_add(LEASE_SAFE).unwrap_or(asked)
 }
