@@ -27,6 +27,7 @@ use crate::worker::replays::Replays;
 use crate::worker::resolve::Resolver;
 use crate::worker::retry::Retry;
 use crate::worker::sample::Sampler;
+use crate::worker::watch::Watch;
 use crate::worker::windows::Windows;
 use crate::worker::{self};
 use crate::{http, telemetry};
@@ -125,6 +126,11 @@ impl Running {
             let _: () = worker::run(sampler, stop).await;
             Ok(())
         });
+        let (watch, stop) = (Watch { app: Arc::clone(&app) }, working.clone());
+        tasks.spawn("watch", async {
+            let _: () = worker::run(watch, stop).await;
+            Ok(())
+        });
         if part != Part::Work {
             let (heart, stop) = (Heart::new(Arc::clone(&app)), working.clone());
             tasks.spawn("clock of reception", async {
@@ -172,7 +178,7 @@ async fn index(app: &App) -> anyhow::Result<Index> {
 fn spawn_workers(app: &Arc<App>, (index, outbox): (Index, Db), tasks: &mut Tasks, working: &CancellationToken) {
     let (db, metrics, clock) = (app.db.clone(), Arc::clone(&app.metrics), app.clock);
     let merchants = app.merchants().map(|(id, _)| id).collect();
-    let retry = Retry { db: db.clone(), booker: app.booker.clone(), merchants, metrics: Arc::clone(&metrics), clock };
+    let retry = Retry { db: db.clone(), booker: app.booker.clone(), merchants, clock };
     let stop = working.clone();
     tasks.spawn("retry worker", async {
         let _: () = worker::run(retry, stop).await;

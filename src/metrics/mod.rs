@@ -2,12 +2,13 @@
 //! and no label whose values come from outside, so the size of the page is fixed.
 
 pub mod history;
+mod page;
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use self::history::History;
+use self::page::{Page, seconds, thousandths};
 use crate::domain::check::Check;
 use crate::processor::signature::Refused;
 
@@ -93,6 +94,7 @@ pub struct Metrics {
     pub publishing_blocked: Gauge,
     pub held_open: Gauge,
     pub failed_open: Gauge,
+    pub discrepancies_open: Gauge,
     pub withdrawals_unknown: Gauge,
     pub withdrawals_missing: Gauge,
     pub asks_open: Gauge,
@@ -102,6 +104,10 @@ pub struct Metrics {
     pub repeats_pending: Gauge,
     /// In the order of [`Check::ALL`].
     checks_failed: [Gauge; Check::ALL.len()],
+    pub checked_age_s: Gauge,
+    /// 0 where nothing reconciles by itself.
+    pub reconciled_age_s: Gauge,
+    pub clock_apart_ms: Gauge,
     /// The last hour, for the page.
     pub history: History,
     pub index_pending: Gauge,
@@ -233,6 +239,7 @@ impl Default for Metrics {
             publishing_blocked: Gauge::default(),
             held_open: Gauge::default(),
             failed_open: Gauge::default(),
+            discrepancies_open: Gauge::default(),
             withdrawals_unknown: Gauge::default(),
             withdrawals_missing: Gauge::default(),
             asks_open: Gauge::default(),
@@ -241,6 +248,9 @@ impl Default for Metrics {
             outages_open: Gauge::default(),
             repeats_pending: Gauge::default(),
             checks_failed: Default::default(),
+            checked_age_s: Gauge::default(),
+            reconciled_age_s: Gauge::default(),
+            clock_apart_ms: Gauge::default(),
             history: History::default(),
             index_pending: Gauge::default(),
         }
@@ -311,6 +321,8 @@ impl Metrics {
         page.gauge("publishing_blocked", "1 while publishing waits on a failure.", &self.publishing_blocked);
         page.gauge("held_open", "Callbacks held for an operator.", &self.held_open);
         page.gauge("failed_open", "Callbacks that wait for a retry.", &self.failed_open);
+        let help = "What someone must look at: held, in suspense, or found by comparing.";
+        page.gauge("discrepancies_open", help, &self.discrepancies_open);
         page.gauge("withdrawals_unknown", "Withdrawals that may have been done.", &self.withdrawals_unknown);
         let help = "Unknown withdrawals that the processor has long known nothing of.";
         page.gauge("withdrawals_missing", help, &self.withdrawals_missing);
@@ -324,68 +336,16 @@ impl Metrics {
         for (check, gauge) in Check::ALL.iter().zip(&self.checks_failed) {
             page.sample("check_failed", &format!("{{check=\"{}\"}}", check.word()), &gauge.get().to_string());
         }
+        page.gauge("checked_age_seconds", "Since the ledger was checked last.", &self.checked_age_s);
+        let help = "Since the merchant that was compared longest ago was compared.";
+        page.gauge("reconciled_age_seconds", help, &self.reconciled_age_s);
+        let apart = thousandths(self.clock_apart_ms.get());
+        page.family("clock_apart_seconds", "gauge", "Between the clocks of this machine and of the database.");
+        page.sample("clock_apart_seconds", "", &apart);
         let help = "Callbacks and journal entries that searches and statements have no index for yet.";
         page.gauge("index_pending", help, &self.index_pending);
         page.family("build_info", "gauge", "Always 1; the label tells the version.");
         page.sample("build_info", concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), "1");
         page.0
     }
-}
-
-struct Page(String);
-
-impl Page {
-    /// Writing to a `String` cannot fail.
-    fn line(&mut self, line: std::fmt::Arguments<'_>) {
-        self.0.write_fmt(line).expect("a String takes every write");
-    }
-
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        self.line(format_args!("# HELP tallyhook_{name} {help}\n# TYPE tallyhook_{name} {kind}\n"));
-    }
-
-    fn sample(&mut self, name: &str, labels: &str, value: &str) {
-        self.line(format_args!("tallyhook_{name}{labels} {value}\n"));
-    }
-
-    fn counter(&mut self, name: &str, help: &str, counter: &Counter) {
-        self.family(name, "counter", help);
-        self.sample(name, "", &counter.get().to_string());
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, gauge: &Gauge) {
-        self.family(name, "gauge", help);
-        self.sample(name, "", &gauge.get().to_string());
-    }
-
-    fn labelled(&mut self, name: &str, help: &str, label: &str, counters: &[(&str, &Counter)]) {
-        self.family(name, "counter", help);
-        for (value, counter) in counters {
-            self.sample(name, &format!("{{{label}=\"{value}\"}}"), &counter.get().to_string());
-        }
-    }
-
-    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram, unit: fn(u64) -> String) {
-        self.family(name, "histogram", help);
-        let mut below: u64 = 0;
-        for ((_, bound), count) in histogram.bounds.iter().zip(&histogram.counts) {
-            below = below.saturating_add(count.load(Ordering::Relaxed));
-            self.sample(name, &format!("_bucket{{le=\"{bound}\"}}"), &below.to_string());
-        }
-        // Never less than a bucket, though another thread counts meanwhile.
-        let all = histogram.count.load(Ordering::Relaxed).max(below).to_string();
-        self.sample(name, "_bucket{le=\"+Inf\"}", &all);
-        self.sample(name, "_sum", &unit(histogram.sum.load(Ordering::Relaxed)));
-        self.sample(name, "_count", &all);
-    }
-}
-
-/// Microseconds as seconds.
-fn seconds(us: u64) -> String {
-    format!("{}.{:06}", us.div_euclid(1_000_000), us.rem_euclid(1_000_000))
-}
-
-/// Milliseconds as seconds.
-fn thousandths(ms: u64) -> String {
-    format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000))
 }

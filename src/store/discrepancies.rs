@@ -3,7 +3,8 @@
 
 use sea_orm::sea_query::{OnConflict, Query};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveModelTrait, ActiveValue, ColumnTrait, Condition, EntityTrait, PaginatorTrait as _, QueryFilter, QueryOrder,
+    QuerySelect,
 };
 
 use super::audit_log::{self, Actor, Deed};
@@ -94,6 +95,11 @@ pub struct Note {
     pub at_us: i64,
     pub who: String,
     pub text: String,
+}
+
+/// How many are open.
+pub async fn open_count(db: &Db) -> Result<u64, StoreError> {
+    Ok(Entity::find().filter(Column::ResolvedUs.is_null()).count(&db.orm).await?)
 }
 
 /// A page of discrepancies, newest first; `before` is the last page's cursor.

@@ -25,6 +25,8 @@ pub enum State {
 
 impl State {
     pub const ALL: [Self; 5] = [Self::Waiting, Self::Approved, Self::Done, Self::Refused, Self::Declined];
+    /// Those that a person must still do something about.
+    pub const OPEN: [Self; 2] = [Self::Waiting, Self::Approved];
 
     const fn code(self) -> i16 {
         match self {
@@ -179,10 +181,10 @@ pub async fn get(db: &Db, id: i64) -> Result<Option<Proposal>, StoreError> {
     Entity::find_by_id(id).one(&db.orm).await?.map(proposal).transpose()
 }
 
-/// A page of proposals, newest first; `before` is the last page's cursor.
-pub async fn list(db: &Db, state: Option<State>, before: Option<i64>, limit: u64) -> Result<Page, StoreError> {
-    let state = state.map(|state| Column::State.eq(state.code()));
-    let all = Condition::all().add(Column::Id.lt(before.unwrap_or(i64::MAX))).add_option(state);
+/// A page of proposals in these states, newest first; `before` is the last page's cursor.
+pub async fn list(db: &Db, states: &[State], before: Option<i64>, limit: u64) -> Result<Page, StoreError> {
+    let of_these = Column::State.is_in(states.iter().map(|state| state.code()));
+    let all = Condition::all().add(Column::Id.lt(before.unwrap_or(i64::MAX))).add(of_these);
     let query = Entity::find().filter(all).order_by_desc(Column::Id).limit(limit.saturating_add(1));
     let mut rows = query.all(&db.orm).await?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);

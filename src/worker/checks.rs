@@ -280,8 +280,13 @@ async fn keep(app: &App, findings: Vec<Finding>) -> Result<(), StoreError> {
 
 /// What any replica found, on the gauges of this one.
 async fn show(app: &App) -> Result<(), StoreError> {
-    for kept in checks::kept(&app.db).await? {
+    let kept = checks::kept(&app.db).await?;
+    for kept in &kept {
         app.metrics.check_failed(kept.check).raise(!kept.is_fine);
+    }
+    if let Some(last_us) = kept.iter().map(|kept| kept.checked_us).max() {
+        let age_us = (app.clock)().saturating_sub(last_us);
+        app.metrics.checked_age_s.set(u64::try_from(age_us.div_euclid(1_000_000)).unwrap_or(0));
     }
     Ok(())
 }

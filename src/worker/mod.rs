@@ -12,6 +12,7 @@ pub mod replays;
 pub mod resolve;
 pub mod retry;
 pub mod sample;
+pub mod watch;
 pub mod windows;
 
 use std::time::Duration;

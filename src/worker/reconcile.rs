@@ -11,8 +11,8 @@ use super::{Progress, Worker, about};
 use crate::app::App;
 use crate::outbound::board::{CURSOR, LEASE_US};
 use crate::outbound::reconcile;
-use crate::store::cursor;
-use crate::store::reconcile::last;
+use crate::store::cursor::{self, database_now_us};
+use crate::store::reconcile::{last, last_us};
 
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -31,7 +31,11 @@ impl Worker for Reconcile {
         let app = &self.app;
         let every_us = app.settings.reconcile.every_s.saturating_mul(1_000_000);
         let up_us = i64::try_from(self.began.elapsed().as_micros())?;
-        if every_us == 0 || up_us < every_us {
+        if every_us == 0 {
+            return Ok(Progress::Idle);
+        }
+        self.show(up_us).await?;
+        if up_us < every_us {
             return Ok(Progress::Idle);
         }
         let Some(turn) = cursor::take_turn(&app.db, CURSOR, &self.owner, every_us, LEASE_US).await? else {
@@ -66,5 +70,19 @@ impl Worker for Reconcile {
 
     async fn finish(&mut self) -> anyhow::Result<()> {
         Ok(cursor::release(&self.app.db, CURSOR, &self.owner).await?)
+    }
+}
+
+impl Reconcile {
+    /// How long ago the merchant was compared whose turn is the longest ago; one that never was, since this process began.
+    async fn show(&self, up_us: i64) -> anyhow::Result<()> {
+        let now_us = database_now_us(&self.app.db).await?;
+        let mut oldest_us = 0;
+        for (id, _) in self.app.merchants() {
+            let age_us = last_us(&self.app.db, id).await?.map_or(up_us, |last_us| now_us.saturating_sub(last_us));
+            oldest_us = age_us.max(oldest_us);
+        }
+        self.app.metrics.reconciled_age_s.set(u64::try_from(oldest_us.div_euclid(1_000_000))?);
+        Ok(())
     }
 }

@@ -1,14 +1,12 @@
 //! Brings callbacks back that the database refused: their stored bytes go to the booker again, which decides them like
 //! any other, under its lock. When to try is kept beside each, so that replicas and restarts agree.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Progress, Worker, about};
 use crate::booker::replay::incoming;
 use crate::booker::{Booker, Refusal};
 use crate::domain::ids::MerchantId;
-use crate::metrics::Metrics;
 use crate::store::{Db, callbacks};
 
 /// Callbacks that are tried in one step.
@@ -21,7 +19,6 @@ pub struct Retry {
     pub booker: Booker,
     /// Those that are configured here: others' callbacks are other replicas' to decide.
     pub merchants: Vec<MerchantId>,
-    pub metrics: Arc<Metrics>,
     pub clock: fn() -> i64,
 }
 
@@ -39,9 +36,6 @@ impl Worker for Retry {
                 }
             }
         }
-        let open = callbacks::open_counts(&self.db).await?;
-        self.metrics.held_open.set(open.held);
-        self.metrics.failed_open.set(open.failed);
         // Those that fail again are due later, so this comes to an end.
         let is_all = u64::try_from(due.len()).is_ok_and(|due| due < BATCH);
         Ok(if is_all { Progress::Idle } else { Progress::More })

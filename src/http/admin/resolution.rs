@@ -183,7 +183,8 @@ pub(super) async fn proposals(request: HttpRequest, app: web::Data<App>) -> Answ
         let known = State::ALL.into_iter().find(|state| state.word() == word);
         known.ok_or_else(|| ApiError::Invalid(format!("`state` must be one of {words}, not `{word}`")))
     });
-    let found = proposals::list(&app.db, state.transpose()?, after, limit).await?;
+    let states = state.transpose()?.map_or(State::ALL.to_vec(), |state| vec![state]);
+    let found = proposals::list(&app.db, &states, after, limit).await?;
     let rows = found.rows.iter().map(shape::proposal).collect();
     Ok(HttpResponse::Ok().json(page(rows, found.next.map(|next| next.to_string()))))
 }

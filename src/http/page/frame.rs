@@ -44,7 +44,7 @@ impl Frame {
             name: Some(caller.name.clone()),
             role: caller.role.word(),
             csrf: caller.csrf.clone().unwrap_or_default(),
-            held: app.metrics.held_open.get(),
+            held: app.metrics.discrepancies_open.get(),
         }
     }
 

@@ -19,8 +19,10 @@ use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::store::callbacks::{self, Filter, Summary};
 use crate::store::reconcile::{self, Run};
-use crate::store::{Kind, checks, cursor, events, ledger};
+use crate::store::{Kind, checks, cursor, discrepancies, events, ledger};
 
+/// A ledger that was not checked for so long, and for five turns, is told.
+const LATE_US: i64 = 600_000_000;
 /// Rows of the live tail.
 const TAIL: u64 = 15;
 
@@ -108,6 +110,7 @@ fn line(row: Summary, names: Names) -> Line {
 async fn tiles(app: &App) -> Result<Vec<Tile>, ApiError> {
     let counted = &app.metrics.callbacks;
     let open = callbacks::open_counts(&app.db).await?;
+    let discrepancies = discrepancies::open_count(&app.db).await?;
     let tile = |label, value: u64, note: &str, href| Tile {
         label,
         value: value.to_string(),
@@ -121,14 +124,15 @@ async fn tiles(app: &App) -> Result<Vec<Tile>, ApiError> {
     let mut tiles = vec![
         tile("Callbacks a minute", taken, &refused, Some("/callbacks")),
         tile("Booked", counted.booked.get(), "callbacks, since this process started", Some("/callbacks?state=booked")),
-        tile("Held", open.held, "wait for a decision", Some("/callbacks?state=held")),
+        tile("To look at", discrepancies, "held, in suspense, or found by comparing", Some("/held")),
+        tile("Held", open.held, "callbacks wait for a decision", Some("/callbacks?state=held")),
         tile("Failed", open.failed, "are tried again by themselves", Some("/callbacks?state=failed")),
         outbox(app).await?,
         broker(app),
     ];
     tiles.push(database(app).await);
-    if let Some(held) = tiles.get_mut(2).filter(|_| open.held > 0) {
-        held.badge = Some(Badge("attention"));
+    if let Some(look) = tiles.get_mut(2).filter(|_| discrepancies > 0) {
+        look.badge = Some(Badge("attention"));
     }
     Ok(tiles)
 }
@@ -181,14 +185,22 @@ async fn runs(app: &App) -> Result<BTreeMap<String, Run>, ApiError> {
 
 fn reconciled(app: &App, runs: &BTreeMap<String, Run>) -> Tile {
     let label = "Last reconciliation";
-    let Some(oldest) = runs.values().map(|run| run.ended_us).min() else {
+    let configured = app.merchants().filter_map(|(_, name)| runs.get(name));
+    let Some(oldest) = configured.map(|run| run.ended_us).min() else {
         let (value, note) = ("never".to_owned(), "the processor was not asked yet".to_owned());
         return Tile { label, value, note, badge: None, href: None };
     };
     let is_open = runs.values().flat_map(|run| &run.lines).any(|line| line.verdict == Verdict::Open);
-    let value = format!("{} ago", duration((app.clock)().saturating_sub(oldest)));
-    let note = if is_open { "somewhere the two sides differ" } else { "nothing that someone must look at" };
-    let badge = Some(Badge(if is_open { "attention" } else { "ok" }));
+    let age_us = (app.clock)().saturating_sub(oldest);
+    let every_us = app.settings.reconcile.every_s.saturating_mul(1_000_000);
+    let is_late = every_us > 0 && age_us > every_us.saturating_mul(3);
+    let value = format!("{} ago", duration(age_us));
+    let (note, word) = match (is_open, is_late) {
+        (true, _) => ("somewhere the two sides differ", "attention"),
+        (false, true) => ("not compared for three turns: the log says why", "late"),
+        (false, false) => ("nothing that someone must look at", "ok"),
+    };
+    let badge = Some(Badge(word));
     Tile { label, value, note: note.to_owned(), badge, href: None }
 }
 
@@ -201,11 +213,17 @@ async fn checked(app: &App) -> Result<Tile, ApiError> {
         return Ok(Tile { label, value, note, badge: None, href: None });
     };
     let failing: Vec<_> = kept.iter().filter(|kept| !kept.is_fine).collect();
+    let age_us = (app.clock)().saturating_sub(latest);
     let (value, note) = match failing.first() {
-        None => ("all fine".to_owned(), format!("looked {} ago", duration((app.clock)().saturating_sub(latest)))),
+        None => ("all fine".to_owned(), format!("looked {} ago", duration(age_us))),
         Some(first) => (format!("{} failing", failing.len()), format!("{}: {}", first.check.word(), first.detail)),
     };
-    let badge = Some(Badge(if failing.is_empty() { "ok" } else { "attention" }));
+    let every_us = app.settings.checks.every_s.saturating_mul(1_000_000);
+    let badge = Some(Badge(match failing.is_empty() {
+        false => "attention",
+        true if age_us > LATE_US.max(every_us.saturating_mul(5)) => "late",
+        true => "ok",
+    }));
     Ok(Tile { label, value, note, badge, href: None })
 }
 

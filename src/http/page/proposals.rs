@@ -121,19 +121,20 @@ struct List {
     next: Option<String>,
 }
 
-/// `GET /proposals`: those that wait, unless asked otherwise.
+/// `GET /proposals`: those that wait, or were let pass and not carried out to their end, unless asked otherwise.
 pub(super) async fn list(caller: Caller, request: HttpRequest, app: web::Data<App>) -> Answer {
     let mut params = Params::parse(request.query_string(), &["state", "after", "limit"])?;
     let (limit, after) = (params.number("limit", 1, 500, ROWS)?, params.position("after")?);
-    let asked = params.take("state").unwrap_or_else(|| State::Waiting.word().to_owned());
-    let state = match asked.as_str() {
-        "all" => None,
+    let asked = params.take("state").unwrap_or_else(|| "open".to_owned());
+    let states = match asked.as_str() {
+        "open" => State::OPEN.to_vec(),
+        "all" => State::ALL.to_vec(),
         word => {
             let found = State::ALL.into_iter().find(|state| state.word() == word);
-            Some(found.ok_or_else(|| ApiError::Invalid(format!("no proposal can be `{word}`")))?)
+            vec![found.ok_or_else(|| ApiError::Invalid(format!("no proposal can be `{word}`")))?]
         }
     };
-    let page = proposals::list(&app.db, state, after, limit).await?;
+    let page = proposals::list(&app.db, &states, after, limit).await?;
     let next = page.next.map(|next| format!("/proposals?state={asked}&after={next}"));
     let proposals = page.rows.into_iter().map(|proposal| Proposed::of(proposal, &caller, Names::of(&app))).collect();
     let frame = Frame::new(&app, &caller, "/proposals", "Proposals");
