@@ -25,6 +25,12 @@ pub enum NoInvoice {
     /// It may be there; asking again under the same name is safe.
     #[error("nobody knows: {0}")]
     Unknown(String),
+    /// It is there, but the answer that told where it is paid was lost, and nobody can have it any more.
+    #[error("the processor made it, and its answer was lost")]
+    Lost,
+    /// The name was asked for with other terms, and it is not known what came of that.
+    #[error("asked for with other terms before")]
+    Differs(Box<Invoice>),
     #[error(transparent)]
     Order(#[from] OrderError),
     #[error(transparent)]
@@ -34,8 +40,16 @@ pub enum NoInvoice {
 /// Makes an invoice, once for each name.
 pub async fn make(app: &App, wanted: &Wanted<'_>, asked: &NewInvoice) -> Result<Made, NoInvoice> {
     let is_new = invoices::add(&app.db, wanted).await?;
-    if !is_new && let Some(invoice) = known(app, wanted).await? {
-        return Ok(Made { invoice, is_replayed: true });
+    let mut is_old = false;
+    if !is_new && let Some(invoice) = invoices::named(&app.db, wanted.merchant, wanted.foreign_id).await? {
+        if invoice.processor_id.is_some() {
+            return Ok(Made { invoice, is_replayed: true });
+        }
+        // What the processor made then, or makes now, must be what our row says.
+        if !invoice.is_of(wanted) {
+            return Err(NoInvoice::Differs(Box::new(invoice)));
+        }
+        is_old = wanted.now_us.saturating_sub(invoice.created_us) > longest_us(app);
     }
     // The customer is known before an invoice of theirs can be paid.
     let references = vec![(ReferenceKind::EndUserReference, asked.end_user_reference.clone())];
@@ -54,6 +68,8 @@ pub async fn make(app: &App, wanted: &Wanted<'_>, asked: &NewInvoice) -> Result<
         Err(trouble) => match known(app, wanted).await? {
             // Somebody else asked at the same time.
             Some(invoice) => Ok(Made { invoice, is_replayed: true }),
+            // Its name is taken: by the first try, which is over, and whose answer never came.
+            None if is_old && matches!(trouble, Trouble::Refused(_)) => Err(NoInvoice::Lost),
             None => Err(NoInvoice::Unknown(trouble.to_string())),
         },
     }
@@ -62,6 +78,13 @@ pub async fn make(app: &App, wanted: &Wanted<'_>, asked: &NewInvoice) -> Result<
 async fn known(app: &App, wanted: &Wanted<'_>) -> Result<Option<Invoice>, StoreError> {
     let invoice = invoices::named(&app.db, wanted.merchant, wanted.foreign_id).await?;
     Ok(invoice.filter(|invoice| invoice.processor_id.is_some()))
+}
+
+/// How long a call may be under way, amply.
+fn longest_us(app: &App) -> i64 {
+    let alphapo = &app.settings.alphapo;
+    let longest_ms = alphapo.timeout_ms.saturating_add(alphapo.connect_timeout_ms).saturating_mul(2);
+    i64::try_from(longest_ms).unwrap_or(i64::MAX).saturating_mul(1_000)
 }
 
 fn gone() -> NoInvoice {

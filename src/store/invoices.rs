@@ -33,6 +33,15 @@ pub struct Invoice {
     pub url: Option<String>,
 }
 
+impl Invoice {
+    /// Whether it is what is asked for.
+    pub fn is_of(&self, wanted: &Wanted<'_>) -> bool {
+        self.currency == wanted.currency
+            && self.amount == wanted.amount
+            && self.user_identifier == wanted.user_identifier
+    }
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {

@@ -1,10 +1,13 @@
 //! The samples of docs/gateway.md, run with curl as they stand there; and the routes that only read, and invoices.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 
 use crate::support::gateway::{SECRET, ask, deposit, foreign_ids, processor, start};
+use crate::support::upstream::{Reply, Upstream};
 use crate::support::{Backend, TestApp};
 
 /// Fields whose values no document can foresee: only their kind is compared.
@@ -153,6 +156,38 @@ async fn an_invoice_is_made_once_for_its_idempotency_key() {
         let path = format!("/v1/invoices/{}", made.json["data"]["invoice_id"]);
         assert_eq!(client.get(&path).await.json, made.json);
         assert_eq!(client.get("/v1/invoices/4711").await.message(), "Invoice not found");
+        app.finish().await;
+    }
+}
+
+/// What the row says and what the processor has must be one invoice, whatever became of the first answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invoice_whose_answer_was_lost_is_never_made_with_other_values() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        let asked = AtomicU64::new(0);
+        let processor = Upstream::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => Reply::Other(500, "text/plain", "Internal server error".into()),
+            _ => Reply::Json(422, r#"{"errors":{"foreign_id":"The foreign id has already been taken."}}"#.into()),
+        })
+        .await;
+        let (app, client) = start(backend, &processor, &[]).await;
+        let invoice = |amount: &str| {
+            json!({"currency": "EUR", "amount": amount, "user_identifier": "user_1", "title": "Order", "timer": true,
+                "email": "buyer@example.com", "success_url": "https://shop.example/paid",
+                "fail_url": "https://shop.example/failed", "idempotency_key": "order_42"})
+        };
+        assert_eq!(client.post("/v1/invoices", &invoice("100")).await.status, 502);
+        let other = client.post("/v1/invoices", &invoice("10")).await;
+        assert_eq!((other.status, processor.seen().len()), (409, 1), "nobody is asked: {}", other.text);
+        assert!(other.message().contains("another amount"), "{}", other.text);
+        let again = client.post("/v1/invoices", &invoice("100")).await;
+        assert_eq!((again.status, processor.seen().len()), (502, 2), "it may still be under way: {}", again.text);
+
+        let db = &app.running.as_ref().expect("it runs").app.db.orm;
+        db.execute_unprepared("UPDATE gateway_invoices SET created_us = 1").await.expect("SQL");
+        let lost = client.post("/v1/invoices", &invoice("100")).await;
+        assert_eq!((lost.status, processor.seen().len()), (409, 3), "{}", lost.text);
+        assert!(lost.message().contains("use another idempotency key"), "{}", lost.text);
         app.finish().await;
     }
 }

@@ -69,17 +69,22 @@ pub(super) async fn create(call: Call, app: web::Data<App>) -> Result<HttpRespon
         amount,
         now_us: (app.clock)(),
     };
-    let Made { invoice, is_replayed } = make(&app, &wanted, &asked).await?;
-    let differing: Vec<_> = [
-        ("currency", invoice.currency != code),
-        ("amount", invoice.amount != amount),
-        ("user_identifier", invoice.user_identifier != user),
-    ]
-    .into_iter()
-    .filter_map(|(name, differs)| differs.then_some(name))
-    .collect();
+    let Made { invoice, is_replayed } = match make(&app, &wanted, &asked).await {
+        Err(NoInvoice::Differs(invoice)) => return Err(envelope::differs(&differing(&invoice, &wanted))),
+        made => made?,
+    };
     let shown = show(&app, &invoice).await?;
+    let differing = differing(&invoice, &wanted);
     envelope::repeat(shown, is_replayed, &differing, app.settings.gateway.strict_idempotency)
+}
+
+fn differing(invoice: &Invoice, wanted: &Wanted<'_>) -> Vec<&'static str> {
+    let fields = [
+        ("currency", invoice.currency != wanted.currency),
+        ("amount", invoice.amount != wanted.amount),
+        ("user_identifier", invoice.user_identifier != wanted.user_identifier),
+    ];
+    fields.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
 }
 
 /// `GET /v1/invoices/{id}`
@@ -112,6 +117,11 @@ impl From<NoInvoice> for GatewayError {
                 tracing::warn!(why, "It is not known whether an invoice was made");
                 Self::Upstream("Outcome unknown: ask again with the same idempotency key")
             }
+            NoInvoice::Lost => {
+                let why = "The invoice was made, and where it is paid was lost: use another idempotency key";
+                Self::Conflict(why.to_owned())
+            }
+            NoInvoice::Differs(_) => Self::Conflict("Idempotency key was used with other values".to_owned()),
             NoInvoice::Order(error) => error.into(),
             NoInvoice::Store(error) => Self::Store(error),
         }
