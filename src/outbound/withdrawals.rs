@@ -229,6 +229,11 @@ pub async fn resolve(app: &App, open: &Open) -> anyhow::Result<Reading> {
             withdrawals::missed(&app.db, open.id, now_us, next_us).await?;
             Ok(Reading::Missing)
         }
+        // How the processor says that there is none is not documented: people look before anything comes of it.
+        Err(Trouble::Unknown { status: Some(404), .. }) => {
+            withdrawals::missed(&app.db, open.id, now_us, next_us).await?;
+            Ok(Reading::Missing)
+        }
         Err(trouble) => {
             info!(withdrawal = open.id, error = %trouble, "An unknown withdrawal could not be read about");
             later(app, open, next_us).await
@@ -241,7 +246,9 @@ async fn told(app: &App, open: &Open, body: Vec<u8>, next_us: i64) -> anyhow::Re
     let head = wire::read(&body).head;
     if head.family() != Family::Withdrawal || head.foreign_id.as_deref() != Some(&open.foreign_id) {
         warn!(withdrawal = open.id, "The processor answered about something else than was asked");
-        return later(app, open, next_us).await;
+        // It knows something of that name, but nothing of this one.
+        withdrawals::missed(&app.db, open.id, (app.clock)(), next_us).await?;
+        return Ok(Reading::Missing);
     }
     let receipt = app.booker.answered(open.merchant, body).await?;
     if is_anothers(app, receipt.id).await? {

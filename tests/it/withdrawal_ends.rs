@@ -256,7 +256,11 @@ async fn misses(app: &TestApp) -> i32 {
 async fn a_refusal_of_any_form_makes_it_missing_and_one_of_the_call_does_not(backend: Backend) {
     let unheard = r#"{"error":"Transaction not found","code":"transaction_not_found"}"#;
     let wrong_key = r#"{"error":"Bad key header","code":"bad_header_key"}"#;
-    for (status, body, is_miss) in [(400, unheard, true), (403, wrong_key, false)] {
+    let plain = r#"{"message":"Not found"}"#;
+    let other = r#"{"id":31,"type":"deposit","foreign_id":"w-1","status":"confirmed"}"#;
+    for (status, body, is_miss) in
+        [(400, unheard, true), (404, plain, true), (200, other, true), (403, wrong_key, false)]
+    {
         let upstream = Upstream::start(move |seen| match seen.path.as_str() {
             "/api/v2/withdrawal/crypto" => Reply::Hang,
             _ => Reply::Json(status, body.to_owned()),

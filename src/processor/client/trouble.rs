@@ -25,7 +25,12 @@ pub enum Trouble {
     Limited,
     /// It was sent, and may have been done.
     #[error("the processor may or may not have done it: {what}")]
-    Unknown { what: String, timed_out: bool },
+    Unknown {
+        what: String,
+        timed_out: bool,
+        /// Of an answer that is none of the API's.
+        status: Option<u16>,
+    },
 }
 
 /// Whether the same request may be sent again.
@@ -92,7 +97,7 @@ impl Trouble {
     }
 
     pub fn unknown(what: impl Into<String>) -> Self {
-        Self::Unknown { what: what.into(), timed_out: false }
+        Self::Unknown { what: what.into(), timed_out: false, status: None }
     }
 
     /// The error's own text would have the URL.
@@ -101,7 +106,11 @@ impl Trouble {
         let step = if error.is_connect() { "no connection" } else { "no whole answer" };
         let cause = cause(error).or_else(|| timed_out.then(|| "it took too long".to_owned()));
         let what = cause.map_or_else(|| step.to_owned(), |cause| format!("{step}: {cause}"));
-        if error.is_connect() { Self::NotSent { what, timed_out } } else { Self::Unknown { what, timed_out } }
+        if error.is_connect() {
+            Self::NotSent { what, timed_out }
+        } else {
+            Self::Unknown { what, timed_out, status: None }
+        }
     }
 
     /// What an answer that is no success means.
@@ -111,10 +120,8 @@ impl Trouble {
             return Self::Limited;
         }
         let refused = REFUSALS.contains(&status).then(|| refusal(answer)).flatten();
-        refused.map_or_else(
-            || Self::unknown(format!("status {status}, and no answer of the processor's API")),
-            Self::Refused,
-        )
+        let what = format!("status {status}, and no answer of the processor's API");
+        refused.map_or(Self::Unknown { what, timed_out: false, status: Some(status) }, Self::Refused)
     }
 }
 
