@@ -154,6 +154,8 @@ impl Decisions {
         if stored.reason == Some(Reason::Corrected) {
             if let Some(applied) = corrected(callback, self.payment_of(stored, callback)) {
                 self.keep(stored, callback, &applied, owner);
+                let key = payment_key(stored, callback);
+                self.twins.extend(fingerprint(callback).map(|print| ((stored.merchant.0, print), key)));
             }
             return;
         }

@@ -14,7 +14,7 @@ use crate::domain::decide::{Applied, Decision, Known, NewEntry, Policy, decide};
 use crate::domain::event::EventType;
 use crate::domain::ids::{AccountId, CallbackId, CustomerId, MerchantId, PaymentId};
 use crate::domain::journal::Effect;
-use crate::domain::payment::{Family, Payment};
+use crate::domain::payment::{Family, Payment, Status};
 use crate::domain::reason::Reason;
 use crate::store::booking::own::Around;
 use crate::store::booking::{AccountKey, Found, Head, PaymentRow, ReferenceKey, Standing, State, Verdict, Writes};
@@ -273,8 +273,11 @@ impl Plan {
         let key = incoming.key();
         let is_new = payment.is_none();
         let id = payment.map_or_else(|| PaymentId(next(&mut self.head.payment)), |payment| payment.id);
-        let is_income =
-            applied.entry.as_ref().is_some_and(|e| matches!(e.effect, Effect::Credited | Effect::Suspended));
+        // What people booked by hand in place of it came in as well.
+        let is_income = match &applied.entry {
+            Some(entry) => matches!(entry.effect, Effect::Credited | Effect::Suspended),
+            None => applied.status == Status::Confirmed,
+        };
         let fingerprint = key.fingerprint.filter(|_| is_income);
         self.fingerprints.extend(fingerprint.map(|print| (incoming.merchant, print)));
         let ext_id = key.ext_id.unwrap_or_default();

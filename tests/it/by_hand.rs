@@ -68,6 +68,8 @@ async fn a_corrected_payment_is_over(backend: Backend) {
     assert!(app.callbacks().await.ends_with("deposit confirmed ignored repeat x1"), "the same money again");
     assert_eq!(app.receive(&deposit(7_000_002, Some("ada"), "0.6", "tx-2")).await, 200);
     assert!(app.callbacks().await.ends_with("deposit confirmed held contradicts_final x1"), "other money");
+    assert_eq!(app.receive(&deposit(7_000_009, Some("ada"), "0.5", "tx-2")).await, 200);
+    assert!(app.callbacks().await.ends_with("deposit confirmed held possible_duplicate x1"), "under another id");
     assert_eq!(app.ledger().await, two, "it moved once");
     let told = app.callbacks().await;
     assert!(told.contains("deposit confirmed ignored corrected x1"), "{told}");
