@@ -8,10 +8,11 @@ use anyhow::{Context, anyhow};
 use futures_util::future::{Either, select};
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::booker::{self, Booker};
 use crate::config::{Settings, Token};
@@ -24,6 +25,8 @@ use crate::store::events::MerchantNames;
 use crate::store::signatures::{Signatures, signatures};
 use crate::store::{self, Db, micros, schema};
 
+/// Of clients of the drop-in, on their way to the processor at once.
+const PINGS: usize = 4;
 /// Refused requests that are remembered, newest last.
 const REJECTIONS_KEPT: usize = 200;
 
@@ -44,6 +47,8 @@ pub struct App {
     /// Which requests of the gateway's clients came before.
     pub signatures: Signatures,
     pub rates: Buckets,
+    /// Unsigned questions of clients that may be passed on at once.
+    pub pings: Semaphore,
     pub clock: fn() -> i64,
     /// Work that goes on when its caller has gone, on the process's own runtime.
     under_way: TaskTracker,
@@ -68,6 +73,7 @@ impl App {
         agree_on_the_time(now_us(), store::cursor::database_now_us(&db).await?)?;
         let names: Vec<_> = settings.merchants.iter().map(|merchant| merchant.name.clone()).collect();
         let (ids, names) = store::merchants::ensure(&db, &names).await?;
+        tell_of_strangers(&settings, &names);
         let keys = settings.merchants.iter().zip(&ids).map(|(merchant, id)| MerchantKeys {
             merchant: *id,
             key: merchant.key.clone(),
@@ -91,6 +97,7 @@ impl App {
             names,
             rejected: Rejected::default(),
             rates: Buckets::default(),
+            pings: Semaphore::new(PINGS),
             clock: now_us,
             stop: tasks.stop.clone(),
             settings,
@@ -175,6 +182,12 @@ pub fn booker_parts(
 
 /// Waits for the database as long as the settings allow, and refuses one whose schema is not this program's.
 pub async fn database(settings: &Settings) -> anyhow::Result<Db> {
+    if let Some(file) = store::missing_file(settings.database.url.expose_secret()) {
+        return Err(anyhow!(
+            "there is no database {}: is DATABASE_URL right? A new one is made by `tallyhook migrate up`",
+            file.display()
+        ));
+    }
     let db = Db::lazy(settings.database.url.expose_secret(), settings.database.max_connections).await?;
     // The first question goes out beside the knock: where it is answered, nobody needs to be told why not.
     let (reaching, asking) = (Box::pin(knock(&db, settings)), Box::pin(schema::difference(&db)));
@@ -202,6 +215,19 @@ pub async fn database(settings: &Settings) -> anyhow::Result<Db> {
         return Err(anyhow!("the database was migrated by a newer version of tallyhook: run that version instead"));
     }
     Ok(db)
+}
+
+/// A merchant is known by its name: under another one it begins with an empty ledger.
+fn tell_of_strangers(settings: &Settings, names: &MerchantNames) {
+    let strangers = names.0.values().filter(|name| settings.merchant(name).is_none());
+    let strangers: Vec<_> = strangers.map(String::as_str).collect();
+    if !strangers.is_empty() {
+        warn!(
+            merchants = strangers.join(", "),
+            "The ledger has merchants that are not configured here: nothing is decided for them. If one was renamed, \
+             give it back its name"
+        );
+    }
 }
 
 /// Much that is stored says when it is to be looked at again: a clock that is far ahead would put that off for as long.

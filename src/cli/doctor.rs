@@ -23,13 +23,18 @@ pub async fn run(sources: &Sources) -> anyhow::Result<u8> {
     let mut findings: Vec<(&str, Finding)> = vec![("settings", Ok("read and checked".to_owned()))];
     findings.push(("merchants", merchants(&settings)));
     findings.push(("tokens", tokens(&settings)));
-    let db = Db::lazy(settings.database.url.expose_secret(), 2).await?;
-    let database = database(&db).await;
-    let is_there = database.is_ok();
-    findings.push(("database", database));
-    if is_there {
-        findings.push(("schema", migrations(&db).await));
-        findings.push(("clock", clock(&db).await));
+    if let Some(file) = store::missing_file(settings.database.url.expose_secret()) {
+        let trouble = format!("there is none at {}: `tallyhook migrate up` makes a new one", file.display());
+        findings.push(("database", Err(trouble)));
+    } else {
+        let db = Db::lazy(settings.database.url.expose_secret(), 2).await?;
+        let database = database(&db).await;
+        let is_there = database.is_ok();
+        findings.push(("database", database));
+        if is_there {
+            findings.push(("schema", migrations(&db).await));
+            findings.push(("clock", clock(&db).await));
+        }
     }
     findings.push(("broker", rabbitmq(&settings).await));
     let is_well = findings.iter().all(|(_, finding)| finding.is_ok());

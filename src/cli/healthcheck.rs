@@ -10,23 +10,37 @@ const TIMEOUT_S: u64 = 3;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Where the instance listens; the settings' `listen` without it
+    /// Where the instance listens; the settings' `listen` without it, or `admin_listen` where nothing listens there
     #[arg(long)]
     pub url: Option<String>,
 }
 
 /// Exit code 0: ready; 1: not, with the reason.
 pub async fn run(args: Args, sources: &Sources) -> anyhow::Result<u8> {
-    let base = match args.url {
-        Some(url) => url.trim_end_matches('/').to_owned(),
-        None => format!("http://{}", reachable(&Settings::load(sources)?.listen)),
+    let bases = match args.url {
+        Some(url) => vec![url.trim_end_matches('/').to_owned()],
+        None => {
+            let settings = Settings::load(sources)?;
+            // One that only works in the background takes no callbacks.
+            [&settings.listen, &settings.admin_listen].map(|listen| format!("http://{}", reachable(listen))).into()
+        }
     };
-    let url = format!("{base}/readyz");
-    let verdict = match client(&url, TIMEOUT_S)?.get(&url).send().await {
-        Ok(response) if response.status() == StatusCode::OK => return output::say("ready").map(|()| 0),
-        Ok(response) => format!("not ready: {url} answers {}", response.status().as_u16()),
-        Err(error) => format!("not ready: {url} does not answer: {}", chain(error)),
-    };
+    let mut verdict = String::new();
+    for base in bases {
+        let url = format!("{base}/readyz");
+        verdict = match client(&url, TIMEOUT_S)?.get(&url).send().await {
+            Ok(response) if response.status() == StatusCode::OK => return output::say("ready").map(|()| 0),
+            Err(error) if error.is_connect() => format!("not ready: {url} does not answer: {}", chain(error)),
+            Ok(response) => {
+                verdict = format!("not ready: {url} answers {}", response.status().as_u16());
+                break;
+            }
+            Err(error) => {
+                verdict = format!("not ready: {url} does not answer: {}", chain(error));
+                break;
+            }
+        };
+    }
     output::tell(&verdict);
     Ok(1)
 }

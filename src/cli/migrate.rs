@@ -1,11 +1,12 @@
 //! `migrate up|status`: the only verbs that change the schema.
 
 use clap::Subcommand;
+use secrecy::ExposeSecret as _;
 
-use super::output::{Listing, Output, say};
+use super::output::{Listing, Output, say, tell};
 use crate::app::reach;
 use crate::config::{Settings, Sources};
-use crate::store::schema;
+use crate::store::{missing_file, schema};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -20,6 +21,10 @@ pub enum Command {
 
 pub async fn run(command: Command, sources: &Sources) -> anyhow::Result<u8> {
     let settings = Settings::load(sources)?;
+    if let (Command::Status { .. }, Some(file)) = (&command, missing_file(settings.database.url.expose_secret())) {
+        tell(&format!("there is no database {}: `tallyhook migrate up` makes a new one", file.display()));
+        return Ok(4);
+    }
     let db = reach(&settings).await?;
     match command {
         Command::Up => {

@@ -128,6 +128,13 @@ const BY_INDEX: [(&str, &str); 4] = [
 /// Pages come in the order of the index: nothing is gathered first and sorted then.
 const IN_ORDER: [(&str, &str); 2] = [("enable_bitmapscan", "off"), ("enable_sort", "off")];
 
+/// The file of a `SQLite` database that is not there yet.
+pub fn missing_file(url: &str) -> Option<std::path::PathBuf> {
+    let options: sqlx::sqlite::SqliteConnectOptions = url.strip_prefix("sqlite:").and_then(|_| url.parse().ok())?;
+    let file = options.get_filename().to_owned();
+    (!file.exists()).then_some(file)
+}
+
 /// The database: a lazily filled pool for reading and small writes. The booker has a connection of its own.
 #[derive(Clone)]
 pub struct Db {

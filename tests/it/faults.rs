@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, SqliteConnection};
 use tallyhook::app::Tasks;
+use tallyhook::store::missing_file;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -88,10 +89,15 @@ fn a_taken_port_is_named_with_its_setting() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_without_its_migrations_is_refused_and_migrate_up_named() {
     for deployment in [Deployment::on_sqlite(), Deployment::on(&fresh_database().await)] {
-        let refused = deployment.run(&["serve"]);
-        assert_eq!(refused.code, Some(1), "{}", refused.stderr);
-        assert!(refused.stderr.contains("`tallyhook migrate up`"), "{}", refused.stderr);
+        for command in [&["serve"][..], &["ledger", "verify"]] {
+            let refused = deployment.run(command);
+            assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+            assert!(refused.stderr.contains("`tallyhook migrate up`"), "{}", refused.stderr);
+        }
+        assert_eq!(deployment.run(&["doctor"]).code, Some(4));
         assert_eq!(deployment.run(&["migrate", "status"]).code, Some(4), "a check that says no");
+        let url = deployment.setting("DATABASE_URL");
+        assert!(missing_file(url).is_some() || url.starts_with("postgres:"), "only `migrate up` makes the file");
         let deployment = deployment.migrated();
         assert_eq!(deployment.run(&["migrate", "status"]).code, Some(0));
         assert_eq!(deployment.serve().await.terminate().await, Some(0));
@@ -329,4 +335,21 @@ async fn no_log_holds_a_secret_or_a_body() {
         assert!(!log.contains(told), "the log tells {told}");
     }
     assert_eq!(server.terminate().await, Some(0));
+}
+
+/// A container's health, whatever the process does.
+#[tokio::test(flavor = "multi_thread")]
+async fn healthcheck_asks_whichever_listener_there_is() {
+    for role in ["all", "receive", "work"] {
+        let deployment = Deployment::on_sqlite().migrated();
+        assert_eq!(deployment.run(&["healthcheck"]).code, Some(1), "nobody is there");
+        let server = deployment.spawn_as(deployment.command(&["serve", "--role", role]));
+        eventually("it is ready", PATIENCE, async || {
+            deployment.admin("/readyz").await.filter(|(status, _)| *status == 200).map(drop)
+        })
+        .await;
+        let asked = deployment.run(&["healthcheck"]);
+        assert_eq!((asked.code, asked.stdout.trim()), (Some(0), "ready"), "{role}: {}", asked.stderr);
+        assert_eq!(server.terminate().await, Some(0));
+    }
 }

@@ -87,6 +87,17 @@ fn every_file_says_what_it_owns_and_stays_readable() {
 }
 
 #[test]
+fn the_image_is_built_from_all_that_a_build_reads() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let image = std::fs::read_to_string(root.join("deploy/Dockerfile")).expect("the Dockerfile");
+    for needed in ["Cargo.toml", "Cargo.lock", "askama.toml", ".cargo", "src", "entity", "migration", "tests"] {
+        let is_copied =
+            image.lines().any(|line| line.starts_with("COPY ") && line.split(' ').any(|word| word == needed));
+        assert!(is_copied && root.join(needed).exists(), "{needed} is not copied into the image's build");
+    }
+}
+
+#[test]
 fn nothing_is_left_undone() {
     for folder in ["src", "tests", "entity", "migration"] {
         for (name, text) in sources(folder).into_iter().filter(|(name, _)| name != "tests/it/tidy.rs") {
