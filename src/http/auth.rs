@@ -9,6 +9,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+use tracing::warn;
 
 use super::error::ApiError;
 use super::session;
@@ -59,7 +60,12 @@ pub(super) async fn caller(request: &HttpRequest) -> Result<Caller, ApiError> {
     let (header, other) = (headers.next(), headers.next());
     let given = header.filter(|_| other.is_none()).and_then(|header| bearer(header.as_bytes()));
     let given = given.ok_or(ApiError::Unauthorized { is_token_given: false })?;
-    let token = find(&app.tokens, given).ok_or(ApiError::Unauthorized { is_token_given: true })?;
+    let Some(token) = find(&app.tokens, given) else {
+        app.metrics.tokens_refused.increment();
+        let peer = request.peer_addr().map(|peer| peer.ip().to_string());
+        warn!(peer, "Refused a bearer token that is none of ours");
+        return Err(ApiError::Unauthorized { is_token_given: true });
+    };
     Ok(Caller { name: token.name.clone(), role: token.role, csrf: None, request_id: request_id(request) })
 }
 

@@ -81,6 +81,7 @@ pub struct Metrics {
     /// Those that had to look after all: something was there that was not remembered, or another replica was faster.
     pub misremembered: Counter,
     pub fallbacks: Counter,
+    pub tokens_refused: Counter,
     pub queue_full: Counter,
     pub database_errors: Counter,
     pub outbox_pending: Gauge,
@@ -226,6 +227,7 @@ impl Default for Metrics {
             recalled: Counter::default(),
             misremembered: Counter::default(),
             fallbacks: Counter::default(),
+            tokens_refused: Counter::default(),
             queue_full: Counter::default(),
             database_errors: Counter::default(),
             outbox_pending: Gauge::default(),
@@ -306,6 +308,7 @@ impl Metrics {
         page.counter("booker_misremembered_total", "Batches that looked after all.", &self.misremembered);
         page.counter("booker_fallbacks_total", "Batches tried again member by member.", &self.fallbacks);
         page.counter("booker_queue_full_total", "Requests refused because the queue was full.", &self.queue_full);
+        page.counter("tokens_refused_total", "Requests whose bearer token is none of ours.", &self.tokens_refused);
         page.counter("database_errors_total", "Statements and connections that failed.", &self.database_errors);
         page.gauge("outbox_pending", "Events not yet confirmed by the broker.", &self.outbox_pending);
         let oldest = thousandths(self.outbox_oldest_ms.get());

@@ -27,10 +27,11 @@ pub async fn is_stopped(app: &App) -> Result<bool, StoreError> {
 }
 
 /// Turns the switch, for all replicas.
-pub async fn turn(app: &App, is_stopped: bool, by: &str, note: &str) -> Result<Switch, StoreError> {
-    let switch = Switch { is_stopped, changed_us: (app.clock)(), changed_by: by.to_owned(), note: note.to_owned() };
-    outbound::turn(&app.db, &switch).await?;
-    tracing::warn!(by, "{}", if is_stopped { "Stopped outgoing money" } else { "Let money go out again" });
+pub async fn turn(app: &App, is_stopped: bool, by: &Actor, note: &str) -> Result<Switch, StoreError> {
+    let (changed_us, changed_by, note) = ((app.clock)(), by.name.clone(), note.to_owned());
+    let switch = Switch { is_stopped, changed_us, changed_by, note };
+    outbound::turn(&app.db, &switch, by).await?;
+    tracing::warn!(by = by.name, "{}", if is_stopped { "Stopped outgoing money" } else { "Let money go out again" });
     Ok(switch)
 }
 

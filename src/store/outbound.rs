@@ -3,6 +3,7 @@
 
 use sea_orm::{ConnectionTrait as _, EntityTrait as _, Statement};
 
+use super::audit_log::{Actor, Deed, note};
 use super::{Db, StoreError};
 
 /// How the switch stands.
@@ -24,7 +25,8 @@ pub async fn state(db: &Db) -> Result<Switch, StoreError> {
 }
 
 /// Turns it. What is committed here holds for every replica's next withdrawal.
-pub async fn turn(db: &Db, switch: &Switch) -> Result<(), StoreError> {
+pub async fn turn(db: &Db, switch: &Switch, actor: &Actor) -> Result<(), StoreError> {
+    let txn = db.begin().await?;
     let sql = "UPDATE outbound SET is_stopped = $1, changed_us = $2, changed_by = $3, note = $4 WHERE id = 1";
     let values = [
         switch.is_stopped.into(),
@@ -32,7 +34,11 @@ pub async fn turn(db: &Db, switch: &Switch) -> Result<(), StoreError> {
         switch.changed_by.as_str().into(),
         switch.note.as_str().into(),
     ];
-    let statement = Statement::from_sql_and_values(db.orm.get_database_backend(), sql, values);
-    db.orm.execute_raw(statement).await?;
+    txn.execute_raw(Statement::from_sql_and_values(db.orm.get_database_backend(), sql, values)).await?;
+    let action = if switch.is_stopped { "outbound.stop" } else { "outbound.start" };
+    let after = (!switch.note.is_empty()).then(|| switch.note.clone());
+    let deed = Deed { action, subject: "outbound".to_owned(), before: None, after, at_us: switch.changed_us };
+    note(&txn, actor, deed).await?;
+    txn.commit().await?;
     Ok(())
 }

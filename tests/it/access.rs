@@ -143,6 +143,9 @@ async fn each_role_may_what_those_before_it_may_and_no_more() {
         let stranger = status(&app, method, &url, "no-such-token-at-all").await;
         assert_eq!(stranger == 401, least > 0, "{method} {path} as nobody we know answers {stranger}");
     }
+    let refused = app.running.as_ref().expect("it runs").app.metrics.tokens_refused.get();
+    let guarded = lines().iter().filter(|line| line.needs != CALLERS[0].0).count();
+    assert_eq!(usize::try_from(refused), Ok(guarded), "each guess is counted");
     app.finish().await;
 }
 

@@ -199,6 +199,7 @@ async fn a_dry_run_tells_the_money_diff_and_changes_nothing() {
         });
         assert!(dry["balances"].as_array().is_some_and(|changes| changes.contains(&change)), "{dry}");
         assert_eq!(look().await, before, "{backend:?}: nothing has changed");
+        assert_eq!(app.rows("/api/audit").await.len(), 0, "and nobody did anything");
 
         let (_, done) = post(&app, "/api/callbacks/replay", OPERATOR, json!({"dry_run": false})).await;
         assert_eq!((&done["data"], &done["balances"]), (&dry["data"], &dry["balances"]), "{backend:?}: as announced");
@@ -206,6 +207,10 @@ async fn a_dry_run_tells_the_money_diff_and_changes_nothing() {
         assert_eq!((&detail["state"], &detail["reason"]), (&json!("booked"), &Value::Null));
         let (_, again) = post(&app, "/api/callbacks/1/replay", OPERATOR, json!({"dry_run": false})).await;
         assert_eq!(again["data"][0]["changed"], false, "{backend:?}: booked once");
+        let did = app.rows("/api/audit").await;
+        let did: Vec<_> =
+            did.iter().map(|row| ["who", "action", "subject", "before", "after"].map(|key| &row[key])).collect();
+        assert_eq!(did, [["ops", "callback.replay", "callback/1", "held", "booked"]], "{backend:?}: who did what");
         app.finish().await;
     }
 }

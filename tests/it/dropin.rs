@@ -1,6 +1,7 @@
 //! The drop-in: a merchant's client that changes only its base URL finds everything as it was, and nothing leaves before
 //! it is written down.
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 use tallyhook::processor::signature::sign;
@@ -262,13 +263,33 @@ async fn the_switch_stops_money_at_once_and_says_so() {
         let told = post(&app, path, &body).await;
         assert_eq!((told.status, told.json()["code"].as_str()), (503, Some("outbound_stopped")), "{path}");
     }
+    let got = call(&app, Method::GET, "/withdrawal/crypto", &body).await;
+    assert_eq!((got.status, got.json()["code"].as_str()), (503, Some("outbound_stopped")), "by whatever method");
     assert_eq!(upstream.seen().len(), 0);
     assert_eq!(post(&app, "/addresses/take", TAKE).await.status, 201, "money that comes in is not stopped");
     let shown = app.get("/api/outbound", VIEWER).await.json;
     assert_eq!((&shown["changed_by"], &shown["note"]), (&json!("ops"), &json!("odd payouts")));
     let started = app.send_json("/api/outbound/start", OPERATOR, &json!({})).await;
     assert_eq!(started.json["state"], "running");
+    let did = app.rows("/api/audit").await;
+    let did: Vec<_> = did.iter().map(|row| ["who", "action", "after"].map(|key| row[key].clone())).collect();
+    let [start, stop] = [json!(["ops", "outbound.start", null]), json!(["ops", "outbound.stop", "odd payouts"])];
+    assert_eq!(json!(did), json!([start, stop]), "each turn stays on record");
     assert_eq!(post(&app, "/withdrawal/crypto", &body).await.status, 201);
+    app.finish().await;
+}
+
+/// Nobody signs a ping: however many come, few are passed on at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_pings_is_not_passed_on() {
+    const FLOOD: usize = 40;
+    let upstream = Upstream::always(Reply::Late(2_000, Box::new(Reply::Json(200, "{}".into())))).await;
+    let app = beside(Backend::Sqlite, &upstream, &[]).await;
+    let pings = (0..FLOOD).map(|_| send(&app, Method::POST, "/ping", "{}", None, None));
+    let statuses: Vec<u16> = join_all(pings).await.into_iter().map(|reply| reply.status).collect();
+    let passed = statuses.iter().filter(|status| **status == 200).count();
+    assert_eq!((passed, upstream.seen().len()), (4, 4), "{statuses:?}");
+    assert!(statuses.iter().all(|status| matches!(status, 200 | 503)), "{statuses:?}");
     app.finish().await;
 }
 

@@ -11,7 +11,10 @@ use super::shape;
 use crate::app::App;
 use crate::booker::replay::{Diff, replay};
 use crate::domain::ids::CallbackId;
+use crate::http::auth::Caller;
 use crate::http::error::ApiError;
+use crate::store::StoreError;
+use crate::store::audit_log::{self, Deed};
 use crate::store::booking::State;
 use crate::store::callbacks::{self, Cursor, Filter};
 use crate::store::merchants;
@@ -65,6 +68,7 @@ struct One {
 
 /// `POST /api/callbacks/{id}/replay`
 pub(super) async fn replay_one(
+    caller: Caller,
     id: web::Path<String>,
     body: Result<web::Bytes, actix_web::Error>,
     app: web::Data<App>,
@@ -77,7 +81,9 @@ pub(super) async fn replay_one(
     if diff.changes.is_empty() && diff.pruned.is_empty() {
         return Err(none());
     }
-    log(&diff, is_dry_run);
+    if !is_dry_run {
+        replayed(&app, &caller, &diff).await?;
+    }
     Ok(HttpResponse::Ok().json(shape::diff(&diff, is_dry_run, None)))
 }
 
@@ -98,7 +104,11 @@ struct Many {
 }
 
 /// `POST /api/callbacks/replay`: a page of what the filter means, oldest first. Without a filter: all that waits.
-pub(super) async fn replay_filtered(body: Result<web::Bytes, actix_web::Error>, app: web::Data<App>) -> Answer {
+pub(super) async fn replay_filtered(
+    caller: Caller,
+    body: Result<web::Bytes, actix_web::Error>,
+    app: web::Data<App>,
+) -> Answer {
     let Many { dry_run, merchant, state, r#type, status, foreign_id, q, since, until, after, limit } = read(body)?;
     let is_dry_run = dry_run.unwrap_or(true);
     let limit = limit.unwrap_or(LIMIT_DEFAULT);
@@ -114,15 +124,28 @@ pub(super) async fn replay_filtered(body: Result<web::Bytes, actix_web::Error>, 
     let is_full = u64::try_from(ids.len()).is_ok_and(|found| found == limit);
     let next = ids.last().filter(|_| is_full).map(ToString::to_string);
     let diff = replay(&app.db, &app.booker, &ids, is_dry_run).await?;
-    log(&diff, is_dry_run);
+    if !is_dry_run {
+        replayed(&app, &caller, &diff).await?;
+    }
     Ok(HttpResponse::Ok().json(shape::diff(&diff, is_dry_run, next)))
 }
 
-fn log(diff: &Diff, is_dry_run: bool) {
-    let changed = diff.changes.iter().filter(|change| !change.is_unchanged).count();
-    if !is_dry_run {
-        tracing::info!(batch_size = diff.changes.len(), changed, "Decided {changed} callbacks anew, on request");
+/// Says in the audit log who had callbacks decided anew, a row for each that changed.
+pub(in crate::http) async fn replayed(app: &App, caller: &Caller, diff: &Diff) -> Result<(), StoreError> {
+    let changed: Vec<_> = diff.changes.iter().filter(|change| !change.is_unchanged).collect();
+    for change in &changed {
+        let deed = Deed {
+            action: "callback.replay",
+            subject: format!("callback/{}", change.before.id),
+            before: Some(change.before.state.word().to_owned()),
+            after: Some(change.state.word().to_owned()),
+            at_us: (app.clock)(),
+        };
+        audit_log::note(&app.db.orm, &caller.actor(), deed).await?;
     }
+    let (all, changed) = (diff.changes.len(), changed.len());
+    tracing::info!(by = caller.name, batch_size = all, changed, "Decided {changed} callbacks anew, on request");
+    Ok(())
 }
 
 /// A JSON body; none is as good as an empty object.

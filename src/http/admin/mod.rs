@@ -4,7 +4,7 @@
 pub mod board;
 pub mod book_shape;
 pub(in crate::http) mod books;
-mod callbacks;
+pub(in crate::http) mod callbacks;
 pub mod csv;
 mod events;
 mod ledger;

@@ -85,7 +85,7 @@ async fn end(app: &App, caller: &Caller, id: &str, ending: Ending, note: String)
 }
 
 async fn turn(app: &App, is_stopped: bool, caller: &Caller, body: Body) -> Result<HttpResponse, ApiError> {
-    let switch = outbound::turn(app, is_stopped, &caller.name, &why(body)?).await?;
+    let switch = outbound::turn(app, is_stopped, &caller.actor(), &why(body)?).await?;
     answer(app, &switch).await
 }
 

@@ -80,6 +80,10 @@ pub async fn handle(request: HttpRequest, payload: web::Payload, app: web::Data<
 
 async fn serve(app: &Arc<App>, ask: Ask, place: Place) -> Result<Answer, Said> {
     if ask.method != Method::POST {
+        // What it makes of such a request is the processor's to say: it may be money all the same.
+        if matches!(place, Place::Withdrawal(_) | Place::Money) {
+            withdraw::refuse_when_stopped(app).await?;
+        }
         return Ok(forward(app, &ask).await?);
     }
     match place {
@@ -89,8 +93,15 @@ async fn serve(app: &Arc<App>, ask: Ask, place: Place) -> Result<Answer, Said> {
             withdraw::refuse_when_stopped(app).await?;
             Ok(forward(app, &ask).await?)
         }
-        Place::Ping | Place::Elsewhere => Ok(forward(app, &ask).await?),
+        Place::Ping => ping(app, &ask).await,
+        Place::Elsewhere => Ok(forward(app, &ask).await?),
     }
+}
+
+/// Nobody signs it: a flood of them must neither be the processor's nor keep others' calls from it.
+async fn ping(app: &App, ask: &Ask) -> Result<Answer, Said> {
+    let _place = app.pings.try_acquire().map_err(|_all_taken| Said::Unavailable)?;
+    Ok(forward(app, ask).await?)
 }
 
 /// The request as it came, once.

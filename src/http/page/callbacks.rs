@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::booker::replay::{Diff, replay};
 use crate::config::Role;
 use crate::domain::ids::CallbackId;
+use crate::http::admin::callbacks::replayed;
 use crate::http::admin::query::{Params, Words};
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
@@ -259,8 +260,7 @@ pub(super) async fn decide(
         return Ok(html(&preview(frame, id, diff, shown)));
     }
     let done = replay(&app.db, &app.booker, &ids, false).await?;
-    let changed = done.changes.iter().filter(|change| !change.is_unchanged).count();
-    tracing::info!(by = caller.name, callback.id = id.0, changed, "Decided a callback anew, on request");
+    replayed(&app, &caller, &done).await?;
     Ok(see(&format!("/callbacks/{id}?done=replay")))
 }
 
