@@ -67,6 +67,8 @@ pub async fn migrate(db: &Db) -> Result<(), StoreError> {
     }
     // Held by this transaction for as long as the migrations run on another connection of the pool.
     let lock = db.orm.begin().await?;
+    // Another one may take longer than a statement may elsewhere.
+    lock.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
     lock.execute_unprepared("SELECT pg_advisory_xact_lock(7322478623)").await?;
     Migrator::up(&db.orm, None).await?;
     lock.commit().await?;
