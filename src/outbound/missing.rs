@@ -34,7 +34,8 @@ fn finding(missing: &Open) -> Finding {
         currency: missing.currency.clone(),
         amount: missing.amount,
         note: format!(
-            "withdrawal {} ({name}) was sent, and the processor has known nothing of it since {since}",
+            "withdrawal {} ({name}) was sent, and asked about it the processor has said nothing of it since {since}: look \
+             there before it is refunded",
             missing.id
         ),
         foreign_id: Some(name.clone()),

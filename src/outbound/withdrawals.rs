@@ -244,11 +244,16 @@ pub async fn resolve(app: &App, open: &Open) -> anyhow::Result<Reading> {
 /// Books what the processor says of a withdrawal, if it is really that one.
 async fn told(app: &App, open: &Open, body: Vec<u8>, next_us: i64) -> anyhow::Result<Reading> {
     let head = wire::read(&body).head;
-    if head.family() != Family::Withdrawal || head.foreign_id.as_deref() != Some(&open.foreign_id) {
+    let is_other_kind = matches!(head.family(), Family::Deposit | Family::Invoice | Family::Exchange);
+    let is_other_name = head.foreign_id.as_deref().is_some_and(|name| name != open.foreign_id);
+    if is_other_kind || is_other_name {
         warn!(withdrawal = open.id, "The processor answered about something else than was asked");
-        // It knows something of that name, but nothing of this one.
         withdrawals::missed(&app.db, open.id, (app.clock)(), next_us).await?;
         return Ok(Reading::Missing);
+    }
+    if head.family() != Family::Withdrawal || head.foreign_id.is_none() {
+        warn!(withdrawal = open.id, "The processor's answer could not be read as one about a withdrawal");
+        return later(app, open, next_us).await;
     }
     let receipt = app.booker.answered(open.merchant, body).await?;
     if is_anothers(app, receipt.id).await? {

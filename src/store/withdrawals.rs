@@ -87,7 +87,10 @@ impl Open {
     /// Whether the processor has known nothing of it for long, and often enough.
     pub fn is_missing(&self, now_us: i64, patience_us: i64) -> bool {
         let is_long = |since_us: i64| now_us.saturating_sub(since_us) >= patience_us;
-        self.state == State::Unknown && self.missing >= MISSES_MIN && self.missing_since_us.is_some_and(is_long)
+        // A few misses long ago, and no answers since, say nothing.
+        let is_most = self.missing.saturating_mul(2) >= self.attempts;
+        let is_often = self.missing >= MISSES_MIN && is_most;
+        self.state == State::Unknown && is_often && self.missing_since_us.is_some_and(is_long)
     }
 }
 
@@ -202,7 +205,7 @@ pub async fn found(db: &Db, id: i64, next_us: i64) -> Result<(), StoreError> {
 pub async fn untold(db: &Db, before_us: i64, limit: i64) -> Result<Vec<Open>, StoreError> {
     let sql = format!(
         "SELECT {OPEN} FROM withdrawals WHERE state = 3 AND discrepancy IS NULL AND missing >= $1
-            AND missing_since_us <= $2 ORDER BY id LIMIT $3"
+            AND missing * 2 >= attempts AND missing_since_us <= $2 ORDER BY id LIMIT $3"
     );
     let values = [MISSES_MIN.into(), before_us.into(), limit.into()];
     db.orm.query_all_raw(statement(db, &sql, values)).await?.iter().map(open).collect()
@@ -241,7 +244,7 @@ pub async fn known_again(db: &Db, limit: i64) -> Result<Vec<Found>, StoreError> 
 
 /// How many are unknown, and how many of those have been missing since `before_us`.
 pub async fn unknown_counts(db: &Db, before_us: i64) -> Result<(u64, u64), StoreError> {
-    let sql = "SELECT count(*), count(CASE WHEN missing >= $1 AND missing_since_us <= $2 THEN 1 END)
+    let sql = "SELECT count(*), count(CASE WHEN missing >= $1 AND missing * 2 >= attempts AND missing_since_us <= $2 THEN 1 END)
         FROM withdrawals WHERE state = 3";
     let Some(row) = db.orm.query_one_raw(statement(db, sql, [MISSES_MIN.into(), before_us.into()])).await? else {
         return Ok((0, 0));
