@@ -62,13 +62,15 @@ impl Plan {
         &mut self,
         index: usize,
         member: &Member<'_>,
-        payment: Option<Payment>,
+        (payment, has_twin): (Option<Payment>, bool),
         customer: Option<CustomerId>,
     ) -> Outcome {
         let incoming = member.incoming;
         let held_for = member.standing.and_then(|standing| standing.reason);
         let (mut id, before) = (payment.as_ref().map(|payment| payment.id), payment.as_ref());
-        let is_booked = is_booked_meanwhile(&incoming.callback, before, held_for);
+        // The same transaction may have been booked meanwhile under another id.
+        let is_twin = has_twin && held_for != Some(Reason::PossibleDuplicate);
+        let is_booked = is_twin || is_booked_meanwhile(&incoming.callback, before, held_for);
         if let Some(applied) = corrected(&incoming.callback, before) {
             id = Some(self.keep_payment(incoming, &applied, payment, customer));
         }

@@ -197,7 +197,7 @@ impl Plan {
             Some(Forced::Hold(reason) | Forced::Decline(reason)) => Decision::Hold(reason),
             Some(Forced::Fail) => return self.fail(index, member),
             Some(Forced::Dismiss) => Decision::Ignore(Reason::Dismissed),
-            Some(Forced::Correct) => return self.correct(index, member, payment, owner.customer()),
+            Some(Forced::Correct) => return self.correct(index, member, (payment, has_twin), owner.customer()),
             None => decide(callback, &known),
         };
         let customer = owner.customer();

@@ -10,6 +10,7 @@ stories!(
     a_declined_correction_leaves_the_hold_as_it_was,
     a_corrected_payment_is_over,
     what_was_booked_while_a_correction_waited_is_not_corrected,
+    what_was_booked_under_another_id_is_not_corrected,
     what_was_linked_while_a_correction_waited_is_not_corrected,
     all_reasons_are_named_and_waived_together,
 );
@@ -88,6 +89,20 @@ async fn what_was_booked_while_a_correction_waited_is_not_corrected(backend: Bac
     let none = json!({"dry_run": false});
     assert_eq!(post(&app, "/api/callbacks/replay?state=held", OPERATOR, none).await.0, 200);
     assert_eq!(app.rows("/api/discrepancies").await.len(), 0, "decided anew, it is a repeat");
+    app.finish().await;
+}
+
+async fn what_was_booked_under_another_id_is_not_corrected(backend: Backend) {
+    let (app, id) = with_hold(backend).await;
+    let proposal = ask(&app, &id, correction("ada", "0.5")).await;
+    assert_eq!(app.receive(&deposit(7_000_009, Some("ada"), "0.5", "tx-2")).await, 200);
+    let two = ONE.replace("0.5", "1");
+    assert_eq!(app.ledger().await, two, "the same transaction, clean");
+    let (status, declined) = approve(&app, &proposal, APPROVER).await;
+    assert_eq!((status, &declined["code"]), (409, &json!("declined")), "{declined}");
+    assert_eq!(app.ledger().await, two, "and nothing by hand beside it");
+    let none = json!({"dry_run": false});
+    assert_eq!(post(&app, "/api/callbacks/replay?state=held", OPERATOR, none).await.0, 200);
     app.finish().await;
 }
 
