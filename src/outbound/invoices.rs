@@ -9,6 +9,9 @@ use crate::processor::client::{NewInvoice, Trouble};
 use crate::store::StoreError;
 use crate::store::invoices::{self, Invoice, Wanted};
 
+/// No call is under way for so long, whatever the clocks of two replicas say.
+const LONG_US: i64 = 7_200_000_000;
+
 /// An invoice, and whether it was there before.
 #[derive(Debug)]
 pub struct Made {
@@ -49,7 +52,7 @@ pub async fn make(app: &App, wanted: &Wanted<'_>, asked: &NewInvoice) -> Result<
         if !invoice.is_of(wanted) {
             return Err(NoInvoice::Differs(Box::new(invoice)));
         }
-        is_old = wanted.now_us.saturating_sub(invoice.created_us) > longest_us(app);
+        is_old = wanted.now_us.saturating_sub(invoice.created_us) > LONG_US;
     }
     // The customer is known before an invoice of theirs can be paid.
     let references = vec![(ReferenceKind::EndUserReference, asked.end_user_reference.clone())];
@@ -62,7 +65,10 @@ pub async fn make(app: &App, wanted: &Wanted<'_>, asked: &NewInvoice) -> Result<
             Ok(Made { invoice, is_replayed: !is_new })
         }
         Err(Trouble::Refused(refused)) if !refused.is_about_the_foreign_id() => {
-            invoices::forget(&app.db, wanted).await?;
+            // What came of an earlier try this refusal does not say.
+            if is_new {
+                invoices::forget(&app.db, wanted).await?;
+            }
             Err(NoInvoice::Refused(refused.to_string()))
         }
         Err(trouble) => match known(app, wanted).await? {
@@ -78,13 +84,6 @@ pub async fn make(app: &App, wanted: &Wanted<'_>, asked: &NewInvoice) -> Result<
 async fn known(app: &App, wanted: &Wanted<'_>) -> Result<Option<Invoice>, StoreError> {
     let invoice = invoices::named(&app.db, wanted.merchant, wanted.foreign_id).await?;
     Ok(invoice.filter(|invoice| invoice.processor_id.is_some()))
-}
-
-/// How long a call may be under way, amply.
-fn longest_us(app: &App) -> i64 {
-    let alphapo = &app.settings.alphapo;
-    let longest_ms = alphapo.timeout_ms.saturating_add(alphapo.connect_timeout_ms).saturating_mul(2);
-    i64::try_from(longest_ms).unwrap_or(i64::MAX).saturating_mul(1_000)
 }
 
 fn gone() -> NoInvoice {
