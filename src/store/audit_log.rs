@@ -1,4 +1,5 @@
-//! Who did what: rows that are written in the transaction of what they tell of, and that no statement can change.
+//! Who did what: rows that no statement can change, written in the transaction of what they tell of. Only the booker's own
+//! decisions, asked for by hand, are told right after.
 
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
@@ -55,7 +56,7 @@ pub struct Page {
     pub next: Option<i64>,
 }
 
-/// Writes it down, in the transaction of what it tells of.
+/// Writes it down, where there is one in the transaction of what it tells of.
 pub async fn note<C: ConnectionTrait>(connection: &C, actor: &Actor, deed: Deed) -> Result<(), StoreError> {
     let Deed { action, subject, before, after, at_us } = deed;
     let row = ActiveModel {

@@ -132,7 +132,9 @@ const IN_ORDER: [(&str, &str); 2] = [("enable_bitmapscan", "off"), ("enable_sort
 pub fn missing_file(url: &str) -> Option<std::path::PathBuf> {
     let options: sqlx::sqlite::SqliteConnectOptions = url.strip_prefix("sqlite:").and_then(|_| url.parse().ok())?;
     let file = options.get_filename().to_owned();
-    (!file.exists()).then_some(file)
+    // A URI of SQLite's own is for SQLite to read, and what may not be looked at may be there.
+    let is_plain = !file.to_string_lossy().starts_with("file:");
+    (is_plain && matches!(file.try_exists(), Ok(false))).then_some(file)
 }
 
 /// The database: a lazily filled pool for reading and small writes. The booker has a connection of its own.

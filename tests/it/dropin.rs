@@ -285,7 +285,8 @@ async fn a_flood_of_pings_is_not_passed_on() {
     const FLOOD: usize = 40;
     let upstream = Upstream::always(Reply::Late(2_000, Box::new(Reply::Json(200, "{}".into())))).await;
     let app = beside(Backend::Sqlite, &upstream, &[]).await;
-    let pings = (0..FLOOD).map(|_| send(&app, Method::POST, "/ping", "{}", None, None));
+    let methods = [Method::GET, Method::POST].into_iter().cycle().take(FLOOD);
+    let pings = methods.map(|method| send(&app, method, "/ping", "{}", None, None));
     let statuses: Vec<u16> = join_all(pings).await.into_iter().map(|reply| reply.status).collect();
     let passed = statuses.iter().filter(|status| **status == 200).count();
     assert_eq!((passed, upstream.seen().len()), (4, 4), "{statuses:?}");

@@ -13,7 +13,6 @@ use crate::booker::replay::{Diff, replay};
 use crate::domain::ids::CallbackId;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
-use crate::store::StoreError;
 use crate::store::audit_log::{self, Deed};
 use crate::store::booking::State;
 use crate::store::callbacks::{self, Cursor, Filter};
@@ -82,7 +81,7 @@ pub(super) async fn replay_one(
         return Err(none());
     }
     if !is_dry_run {
-        replayed(&app, &caller, &diff).await?;
+        replayed(&app, &caller, &diff).await;
     }
     Ok(HttpResponse::Ok().json(shape::diff(&diff, is_dry_run, None)))
 }
@@ -125,13 +124,14 @@ pub(super) async fn replay_filtered(
     let next = ids.last().filter(|_| is_full).map(ToString::to_string);
     let diff = replay(&app.db, &app.booker, &ids, is_dry_run).await?;
     if !is_dry_run {
-        replayed(&app, &caller, &diff).await?;
+        replayed(&app, &caller, &diff).await;
     }
     Ok(HttpResponse::Ok().json(shape::diff(&diff, is_dry_run, next)))
 }
 
-/// Says in the audit log who had callbacks decided anew, a row for each that changed.
-pub(in crate::http) async fn replayed(app: &App, caller: &Caller, diff: &Diff) -> Result<(), StoreError> {
+/// Says in the audit log who had callbacks decided anew, a row for each that changed. They are decided already: what can't
+/// be written there is in this process's log.
+pub(in crate::http) async fn replayed(app: &App, caller: &Caller, diff: &Diff) {
     let changed: Vec<_> = diff.changes.iter().filter(|change| !change.is_unchanged).collect();
     for change in &changed {
         let deed = Deed {
@@ -141,11 +141,13 @@ pub(in crate::http) async fn replayed(app: &App, caller: &Caller, diff: &Diff) -
             after: Some(change.state.word().to_owned()),
             at_us: (app.clock)(),
         };
-        audit_log::note(&app.db.orm, &caller.actor(), deed).await?;
+        if let Err(error) = audit_log::note(&app.db.orm, &caller.actor(), deed).await {
+            let error = format!("{:#}", anyhow::Error::new(error));
+            tracing::error!(by = caller.name, callback.id = %change.before.id, error, "The audit log lacks a replay");
+        }
     }
     let (all, changed) = (diff.changes.len(), changed.len());
     tracing::info!(by = caller.name, batch_size = all, changed, "Decided {changed} callbacks anew, on request");
-    Ok(())
 }
 
 /// A JSON body; none is as good as an empty object.

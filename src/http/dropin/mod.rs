@@ -79,6 +79,9 @@ pub async fn handle(request: HttpRequest, payload: web::Payload, app: web::Data<
 }
 
 async fn serve(app: &Arc<App>, ask: Ask, place: Place) -> Result<Answer, Said> {
+    if place == Place::Ping {
+        return ping(app, &ask).await;
+    }
     if ask.method != Method::POST {
         // What it makes of such a request is the processor's to say: it may be money all the same.
         if matches!(place, Place::Withdrawal(_) | Place::Money) {
@@ -93,8 +96,7 @@ async fn serve(app: &Arc<App>, ask: Ask, place: Place) -> Result<Answer, Said> {
             withdraw::refuse_when_stopped(app).await?;
             Ok(forward(app, &ask).await?)
         }
-        Place::Ping => ping(app, &ask).await,
-        Place::Elsewhere => Ok(forward(app, &ask).await?),
+        Place::Ping | Place::Elsewhere => Ok(forward(app, &ask).await?),
     }
 }
 

@@ -260,7 +260,7 @@ pub(super) async fn decide(
         return Ok(html(&preview(frame, id, diff, shown)));
     }
     let done = replay(&app.db, &app.booker, &ids, false).await?;
-    replayed(&app, &caller, &done).await?;
+    replayed(&app, &caller, &done).await;
     Ok(see(&format!("/callbacks/{id}?done=replay")))
 }
 
