@@ -182,11 +182,8 @@ pub fn booker_parts(
 
 /// Waits for the database as long as the settings allow, and refuses one whose schema is not this program's.
 pub async fn database(settings: &Settings) -> anyhow::Result<Db> {
-    if let Some(file) = store::missing_file(settings.database.url.expose_secret()) {
-        return Err(anyhow!(
-            "there is no database {}: is DATABASE_URL right? A new one is made by `tallyhook migrate up`",
-            file.display()
-        ));
+    if let Some(no_file) = store::no_file(settings.database.url.expose_secret()) {
+        return Err(anyhow!(no_file));
     }
     let db = Db::lazy(settings.database.url.expose_secret(), settings.database.max_connections).await?;
     // The first question goes out beside the knock: where it is answered, nobody needs to be told why not.

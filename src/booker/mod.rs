@@ -71,6 +71,13 @@ pub enum Refusal {
     NotConfigured,
 }
 
+impl Refusal {
+    /// The booker's or the database's trouble: asked again later, it may be decided. Otherwise only this callback's.
+    pub const fn is_passing(self) -> bool {
+        matches!(self, Self::Busy | Self::Unavailable)
+    }
+}
+
 /// What a callback came to.
 #[derive(Debug, Clone, Copy)]
 pub struct Receipt {

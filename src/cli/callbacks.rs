@@ -242,7 +242,7 @@ async fn replay_all(db: &Db, booker: Booker, batch: &Batch) -> anyhow::Result<Di
             }
             other => other?,
         };
-        let is_gone = diff.refused.iter().any(|(_, refusal)| matches!(refusal, Refusal::Unavailable | Refusal::Busy));
+        let is_gone = diff.refused.iter().any(|(_, refusal)| refusal.is_passing());
         all.changes.extend(diff.changes);
         all.pruned.extend(diff.pruned);
         all.refused.extend(diff.refused);

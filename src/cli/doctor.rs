@@ -23,9 +23,8 @@ pub async fn run(sources: &Sources) -> anyhow::Result<u8> {
     let mut findings: Vec<(&str, Finding)> = vec![("settings", Ok("read and checked".to_owned()))];
     findings.push(("merchants", merchants(&settings)));
     findings.push(("tokens", tokens(&settings)));
-    if let Some(file) = store::missing_file(settings.database.url.expose_secret()) {
-        let trouble = format!("there is none at {}: `tallyhook migrate up` makes a new one", file.display());
-        findings.push(("database", Err(trouble)));
+    if let Some(no_file) = store::no_file(settings.database.url.expose_secret()) {
+        findings.push(("database", Err(no_file)));
     } else {
         let db = Db::lazy(settings.database.url.expose_secret(), 2).await?;
         let database = database(&db).await;

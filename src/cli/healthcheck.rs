@@ -28,18 +28,16 @@ pub async fn run(args: Args, sources: &Sources) -> anyhow::Result<u8> {
     let mut verdict = String::new();
     for base in bases {
         let url = format!("{base}/readyz");
-        verdict = match client(&url, TIMEOUT_S)?.get(&url).send().await {
+        let answer = client(&url, TIMEOUT_S)?.get(&url).send().await;
+        let is_nobody_there = answer.as_ref().is_err_and(reqwest::Error::is_connect);
+        verdict = match answer {
             Ok(response) if response.status() == StatusCode::OK => return output::say("ready").map(|()| 0),
-            Err(error) if error.is_connect() => format!("not ready: {url} does not answer: {}", chain(error)),
-            Ok(response) => {
-                verdict = format!("not ready: {url} answers {}", response.status().as_u16());
-                break;
-            }
-            Err(error) => {
-                verdict = format!("not ready: {url} does not answer: {}", chain(error));
-                break;
-            }
+            Ok(response) => format!("not ready: {url} answers {}", response.status().as_u16()),
+            Err(error) => format!("not ready: {url} does not answer: {}", chain(error)),
         };
+        if !is_nobody_there {
+            break;
+        }
     }
     output::tell(&verdict);
     Ok(1)

@@ -6,7 +6,7 @@ use secrecy::ExposeSecret as _;
 use super::output::{Listing, Output, say, tell};
 use crate::app::reach;
 use crate::config::{Settings, Sources};
-use crate::store::{missing_file, schema};
+use crate::store::{no_file, schema};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -21,8 +21,8 @@ pub enum Command {
 
 pub async fn run(command: Command, sources: &Sources) -> anyhow::Result<u8> {
     let settings = Settings::load(sources)?;
-    if let (Command::Status { .. }, Some(file)) = (&command, missing_file(settings.database.url.expose_secret())) {
-        tell(&format!("there is no database {}: `tallyhook migrate up` makes a new one", file.display()));
+    if let (Command::Status { .. }, Some(no_file)) = (&command, no_file(settings.database.url.expose_secret())) {
+        tell(&no_file);
         return Ok(4);
     }
     let db = reach(&settings).await?;

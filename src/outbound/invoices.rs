@@ -31,9 +31,9 @@ pub enum NoInvoice {
     /// It is there, but the answer that told where it is paid was lost, and nobody can have it any more.
     #[error("the processor made it, and its answer was lost")]
     Lost,
-    /// The name was asked for with other terms, and it is not known what came of that.
-    #[error("asked for with other terms before")]
-    Differs(Box<Invoice>),
+    /// The name was asked for with other values, these, and it is not known what came of that.
+    #[error("asked for with another {}", .0.join(", "))]
+    Differs(Vec<&'static str>),
     #[error(transparent)]
     Order(#[from] OrderError),
     #[error(transparent)]
@@ -49,8 +49,9 @@ pub async fn make(app: &App, wanted: &Wanted<'_>, asked: &NewInvoice) -> Result<
             return Ok(Made { invoice, is_replayed: true });
         }
         // What the processor made then, or makes now, must be what our row says.
-        if !invoice.is_of(wanted) {
-            return Err(NoInvoice::Differs(Box::new(invoice)));
+        let differing = invoice.differing(wanted);
+        if !differing.is_empty() {
+            return Err(NoInvoice::Differs(differing));
         }
         is_old = wanted.now_us.saturating_sub(invoice.created_us) > LONG_US;
     }

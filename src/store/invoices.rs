@@ -34,11 +34,14 @@ pub struct Invoice {
 }
 
 impl Invoice {
-    /// Whether it is what is asked for.
-    pub fn is_of(&self, wanted: &Wanted<'_>) -> bool {
-        self.currency == wanted.currency
-            && self.amount == wanted.amount
-            && self.user_identifier == wanted.user_identifier
+    /// What of it is not what is asked for.
+    pub fn differing(&self, wanted: &Wanted<'_>) -> Vec<&'static str> {
+        let fields = [
+            ("currency", self.currency != wanted.currency),
+            ("amount", self.amount != wanted.amount),
+            ("user_identifier", self.user_identifier != wanted.user_identifier),
+        ];
+        fields.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
     }
 }
 

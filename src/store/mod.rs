@@ -128,13 +128,17 @@ const BY_INDEX: [(&str, &str); 4] = [
 /// Pages come in the order of the index: nothing is gathered first and sorted then.
 const IN_ORDER: [(&str, &str); 2] = [("enable_bitmapscan", "off"), ("enable_sort", "off")];
 
-/// The file of a `SQLite` database that is not there yet.
-pub fn missing_file(url: &str) -> Option<std::path::PathBuf> {
+/// What to say when the file of a `SQLite` database is not there: whoever opened it would make an empty one.
+pub fn no_file(url: &str) -> Option<String> {
     let options: sqlx::sqlite::SqliteConnectOptions = url.strip_prefix("sqlite:").and_then(|_| url.parse().ok())?;
     let file = options.get_filename().to_owned();
     // A URI of SQLite's own is for SQLite to read, and what may not be looked at may be there.
     let is_plain = !file.to_string_lossy().starts_with("file:");
-    (is_plain && matches!(file.try_exists(), Ok(false))).then_some(file)
+    let is_missing = is_plain && matches!(file.try_exists(), Ok(false));
+    let file = file.display();
+    is_missing.then(|| {
+        format!("there is no database {file}: is DATABASE_URL right? A new one is made by `tallyhook migrate up`")
+    })
 }
 
 /// The database: a lazily filled pool for reading and small writes. The booker has a connection of its own.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::{Progress, Worker};
 use crate::booker::replay::{Change, Diff, ReplayError, incoming, replay};
 use crate::booker::review::{Review, Reviewer};
-use crate::booker::{self, Booker, Incoming, Refusal};
+use crate::booker::{self, Booker, Incoming};
 use crate::domain::amount::Amount;
 use crate::domain::ids::CallbackId;
 use crate::domain::reason::Reason;
@@ -122,24 +122,24 @@ impl Replays {
         match replay(&self.db, &self.booker, ids, is_dry_run).await {
             Ok(diff) => {
                 for (_, refusal) in &diff.refused {
-                    match refusal {
-                        Refusal::Refused | Refusal::NotConfigured => refused(batch),
-                        // The step is taken again: what is decided by now stays so.
-                        Refusal::Unavailable | Refusal::Busy => return Err((*refusal).into()),
+                    // The step is taken again: what is decided by now stays so.
+                    if refusal.is_passing() {
+                        return Err((*refusal).into());
                     }
+                    refused(batch);
                 }
                 add(batch, diff);
             }
-            Err(ReplayError::Refused(Refusal::Refused | Refusal::NotConfigured)) if ids.len() > 1 => {
+            Err(ReplayError::Refused(refusal)) if !refusal.is_passing() && ids.len() > 1 => {
                 for id in ids {
                     match replay(&self.db, &self.booker, &[*id], is_dry_run).await {
                         Ok(diff) => add(batch, diff),
-                        Err(ReplayError::Refused(Refusal::Refused | Refusal::NotConfigured)) => refused(batch),
+                        Err(ReplayError::Refused(refusal)) if !refusal.is_passing() => refused(batch),
                         Err(other) => return Err(other.into()),
                     }
                 }
             }
-            Err(ReplayError::Refused(Refusal::Refused | Refusal::NotConfigured)) => refused(batch),
+            Err(ReplayError::Refused(refusal)) if !refusal.is_passing() => refused(batch),
             Err(other) => return Err(other.into()),
         }
         Ok(())

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::{Progress, Worker, about};
+use crate::booker::Booker;
 use crate::booker::replay::incoming;
-use crate::booker::{Booker, Refusal};
 use crate::domain::ids::MerchantId;
 use crate::store::{Db, callbacks};
 
@@ -31,7 +31,9 @@ impl Worker for Retry {
         if !stored.is_empty() {
             for (_, outcome) in self.booker.decide(stored, false).await? {
                 // One that is refused stands as it stood, and the log says so.
-                if let Err(refusal @ (Refusal::Unavailable | Refusal::Busy)) = outcome {
+                if let Err(refusal) = outcome.map(drop)
+                    && refusal.is_passing()
+                {
                     return Err(refusal.into());
                 }
             }

@@ -15,7 +15,7 @@ pub struct Watch {
 }
 
 impl Worker for Watch {
-    const NAME: &'static str = "watching of what waits";
+    const NAME: &'static str = "watch";
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
         let (db, metrics) = (&self.app.db, &self.app.metrics);

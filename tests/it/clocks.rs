@@ -17,17 +17,22 @@ const BOTH: [Backend; 2] = [Backend::Sqlite, Backend::Postgres];
 const HOUR_US: i64 = 3_600_000_000;
 const YEARS_US: i64 = 10 * 365 * 24 * HOUR_US;
 
+/// Sets PostgreSQL's clock forward by that, for the next connections to this database.
+pub(crate) fn shifted(database: &str, by: &str) -> String {
+    format!(
+        "CREATE OR REPLACE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql
+            AS 'SELECT pg_catalog.clock_timestamp() + interval ''{by}''';
+         ALTER DATABASE {database} SET search_path TO public, pg_catalog"
+    )
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_hours_away_from_the_databases_is_refused() {
     let deployment = Deployment::on(&fresh_database().await).migrated();
     let db = Db::lazy(deployment.setting("DATABASE_URL"), 1).await.expect("a database");
     let name = deployment.setting("DATABASE_URL").rsplit_once('/').expect("a database's name").1;
     for (hours, side) in [(-2, "ahead of"), (2, "behind")] {
-        let clock = format!(
-            "CREATE OR REPLACE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql
-                AS 'SELECT pg_catalog.clock_timestamp() + interval ''{hours} hours''';
-             ALTER DATABASE {name} SET search_path TO public, pg_catalog"
-        );
+        let clock = shifted(name, &format!("{hours} hours"));
         db.orm.execute_unprepared(&clock).await.expect("a clock");
         let refused = deployment.run(&["serve"]);
         assert_eq!(refused.code, Some(1), "{}", refused.stderr);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, SqliteConnection};
 use tallyhook::app::Tasks;
-use tallyhook::store::missing_file;
+use tallyhook::store::no_file;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -97,7 +97,7 @@ async fn a_database_without_its_migrations_is_refused_and_migrate_up_named() {
         assert_eq!(deployment.run(&["doctor"]).code, Some(4));
         assert_eq!(deployment.run(&["migrate", "status"]).code, Some(4), "a check that says no");
         let url = deployment.setting("DATABASE_URL");
-        assert!(missing_file(url).is_some() || url.starts_with("postgres:"), "only `migrate up` makes the file");
+        assert!(no_file(url).is_some() || url.starts_with("postgres:"), "only `migrate up` makes the file");
         let deployment = deployment.migrated();
         assert_eq!(deployment.run(&["migrate", "status"]).code, Some(0));
         assert_eq!(deployment.serve().await.terminate().await, Some(0));

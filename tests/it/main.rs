@@ -9,6 +9,7 @@ mod support;
 
 mod access;
 mod admin;
+mod alarms;
 mod asks;
 mod audit;
 mod backlog;

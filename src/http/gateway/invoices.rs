@@ -69,22 +69,9 @@ pub(super) async fn create(call: Call, app: web::Data<App>) -> Result<HttpRespon
         amount,
         now_us: (app.clock)(),
     };
-    let Made { invoice, is_replayed } = match make(&app, &wanted, &asked).await {
-        Err(NoInvoice::Differs(invoice)) => return Err(envelope::differs(&differing(&invoice, &wanted))),
-        made => made?,
-    };
+    let Made { invoice, is_replayed } = make(&app, &wanted, &asked).await?;
     let shown = show(&app, &invoice).await?;
-    let differing = differing(&invoice, &wanted);
-    envelope::repeat(shown, is_replayed, &differing, app.settings.gateway.strict_idempotency)
-}
-
-fn differing(invoice: &Invoice, wanted: &Wanted<'_>) -> Vec<&'static str> {
-    let fields = [
-        ("currency", invoice.currency != wanted.currency),
-        ("amount", invoice.amount != wanted.amount),
-        ("user_identifier", invoice.user_identifier != wanted.user_identifier),
-    ];
-    fields.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+    envelope::repeat(shown, is_replayed, &invoice.differing(&wanted), app.settings.gateway.strict_idempotency)
 }
 
 /// `GET /v1/invoices/{id}`
@@ -121,7 +108,7 @@ impl From<NoInvoice> for GatewayError {
                 let why = "The invoice was made, and where it is paid was lost: use another idempotency key";
                 Self::Conflict(why.to_owned())
             }
-            NoInvoice::Differs(_) => Self::Conflict("Idempotency key was used with other values".to_owned()),
+            NoInvoice::Differs(differing) => envelope::differs(&differing),
             NoInvoice::Order(error) => error.into(),
             NoInvoice::Store(error) => Self::Store(error),
         }
